@@ -1,0 +1,15 @@
+//! What every part needs and none owns: clock, shutdown, backoff, error chains, the pieces of
+//! configuration that several sections share, and the HTTP client they describe.
+//!
+//! Knows no target, no queue and no kind.
+
+mod backoff;
+mod chain;
+mod clock;
+pub mod metrics;
+mod shutdown;
+
+pub use backoff::Backoff;
+pub use chain::Chain;
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use shutdown::{Shutdown, Stopper};

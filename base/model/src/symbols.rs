@@ -1,0 +1,376 @@
+//! Interned label pairs: each `name="value"` of the whole process once, as a small number.
+//!
+//! A pair's bytes are kept framed as the protobuf `Label { 1: name, 2: value }` that remote write
+//! and most of its kin use for a label, so that an encoder copies them; name and value are slices
+//! of the same bytes.
+//!
+//! What holds: an id stays valid as long as a column of ids that [`Symbols::register`] has seen
+//! lives. [`Symbols::sweep`] frees the pairs that no living column mentions; it cannot run while
+//! an [`Interning`] is under way, so ids that are not in a column yet are safe too.
+//! Not here: series and their order (`layout.rs`).
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
+
+use hashbrown::HashTable;
+
+/// Bytes of one chunk of pair text. A pair that is longer gets a chunk of its own.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// The number of an interned label pair. Means something only to the [`Symbols`] that gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PairId(pub u32);
+
+/// All label pairs of the process. One instance, shared by reference.
+#[derive(Debug, Default)]
+pub struct Symbols {
+    /// A lock, because encoders read while a new series is added now and then; held for one page.
+    table: RwLock<PairTable>,
+    /// Held shared while ids are on their way into a column, exclusively by a sweep.
+    interning: RwLock<()>,
+    /// Every column of ids that may live.
+    columns: Mutex<Vec<Weak<[PairId]>>>,
+}
+
+/// A read view of the pairs. Holding it keeps new pairs out: hold it for a page, not longer.
+#[derive(Debug, Default)]
+pub struct PairTable {
+    pairs: Vec<Pair>,
+    chunks: Vec<Vec<u8>>,
+    lookup: HashTable<u32>,
+    free: Vec<u32>,
+    text_bytes_freed: usize,
+}
+
+/// Ids are being collected for a column; a sweep waits until this is dropped.
+#[derive(Debug)]
+pub struct Interning<'a> {
+    symbols: &'a Symbols,
+    _no_sweep: RwLockReadGuard<'a, ()>,
+}
+
+/// Where one pair's bytes are.
+#[derive(Debug, Clone, Copy)]
+struct Pair {
+    chunk: u32,
+    start: u32,
+    framed_bytes: u32,
+    name_start: u16,
+    value_bytes: u32,
+    name_bytes: u32,
+}
+
+// === impl Symbols ===
+
+impl Symbols {
+    /// An empty table.
+    pub fn new() -> Arc<Symbols> {
+        Arc::new(Symbols::default())
+    }
+
+    /// The pairs, to read.
+    pub fn read(&self) -> RwLockReadGuard<'_, PairTable> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts collecting ids for one column.
+    pub fn interning(&self) -> Interning<'_> {
+        let guard = self.interning.read().unwrap_or_else(PoisonError::into_inner);
+        Interning { symbols: self, _no_sweep: guard }
+    }
+
+    /// Makes a sweep keep the pairs of `column` while it lives.
+    fn register(&self, column: &Arc<[PairId]>) {
+        self.columns().push(Arc::downgrade(column));
+    }
+
+    /// Frees every pair that no living column mentions. Returns how many. Costs a walk over all
+    /// columns (about 2 ns an id), and keeps new series waiting meanwhile.
+    pub fn sweep(&self) -> usize {
+        let _alone = self.interning.write().unwrap_or_else(PoisonError::into_inner);
+        let living: Vec<Arc<[PairId]>> = {
+            let mut columns = self.columns();
+            columns.retain(|column| column.strong_count() > 0);
+            columns.iter().filter_map(Weak::upgrade).collect()
+        };
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut marked = vec![false; table.pairs.len()];
+        for id in living.iter().flat_map(|column| column.iter()) {
+            marked[id.0 as usize] = true;
+        }
+        table.keep(&marked)
+    }
+
+    /// Bytes of memory: pair text, pair table, lookup table.
+    pub fn memory_bytes(&self) -> usize {
+        let table = self.read();
+        let text: usize = table.chunks.iter().map(Vec::capacity).sum();
+        text + table.pairs.capacity() * size_of::<Pair>() + table.lookup.capacity() * 5
+    }
+
+    fn columns(&self) -> MutexGuard<'_, Vec<Weak<[PairId]>>> {
+        self.columns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl PairTable ===
+
+impl PairTable {
+    /// The label's name.
+    pub fn name(&self, id: PairId) -> &str {
+        let (pair, bytes) = self.bytes(id);
+        let start = usize::from(pair.name_start);
+        text(&bytes[start..start + pair.name_bytes as usize])
+    }
+
+    /// The label's value.
+    pub fn value(&self, id: PairId) -> &str {
+        let (pair, bytes) = self.bytes(id);
+        text(&bytes[bytes.len() - pair.value_bytes as usize..])
+    }
+
+    /// Name and value.
+    pub fn get(&self, id: PairId) -> (&str, &str) {
+        (self.name(id), self.value(id))
+    }
+
+    /// The protobuf message `Label { 1: name, 2: value }`, without the tag and length before it.
+    pub fn framed(&self, id: PairId) -> &[u8] {
+        self.bytes(id).1
+    }
+
+    /// Pairs that are held.
+    pub fn len(&self) -> usize {
+        self.pairs.len() - self.free.len()
+    }
+
+    /// Whether no pair is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The id of a pair that is already held.
+    pub fn find(&self, name: &str, value: &str) -> Option<PairId> {
+        let found = self.lookup.find(hash(name, value), |at| self.get(PairId(*at)) == (name, value));
+        found.map(|at| PairId(*at))
+    }
+
+    fn bytes(&self, id: PairId) -> (&Pair, &[u8]) {
+        let pair = &self.pairs[id.0 as usize];
+        let start = pair.start as usize;
+        (pair, &self.chunks[pair.chunk as usize][start..start + pair.framed_bytes as usize])
+    }
+
+    fn insert(&mut self, name: &str, value: &str) -> PairId {
+        if let Some(id) = self.find(name, value) {
+            return id;
+        }
+        let pair = self.store(name, value);
+        let id = match self.free.pop() {
+            Some(at) => {
+                self.pairs[at as usize] = pair;
+                at
+            }
+            None => {
+                let at = u32::try_from(self.pairs.len()).expect("fewer than 2^32 label pairs");
+                self.pairs.push(pair);
+                at
+            }
+        };
+        let PairTable { lookup, pairs, chunks, .. } = self;
+        lookup.insert_unique(hash(name, value), id, |at| hash_of(pairs, chunks, *at));
+        PairId(id)
+    }
+
+    /// Appends the framed bytes of a pair to the last chunk, or to a new one.
+    fn store(&mut self, name: &str, value: &str) -> Pair {
+        let mut framed = Vec::with_capacity(name.len() + value.len() + 12);
+        framed.push(0x0A);
+        push_varint(&mut framed, name.len());
+        let name_start = framed.len() as u16;
+        framed.extend_from_slice(name.as_bytes());
+        framed.push(0x12);
+        push_varint(&mut framed, value.len());
+        framed.extend_from_slice(value.as_bytes());
+        let fits = |chunk: &Vec<u8>| chunk.capacity() - chunk.len() >= framed.len();
+        if !self.chunks.last().is_some_and(fits) {
+            self.chunks.push(Vec::with_capacity(CHUNK_BYTES.max(framed.len())));
+        }
+        let at = self.chunks.len() - 1;
+        let chunk = &mut self.chunks[at];
+        let start = chunk.len();
+        chunk.extend_from_slice(&framed);
+        Pair {
+            chunk: at as u32,
+            start: start as u32,
+            framed_bytes: framed.len() as u32,
+            name_start,
+            value_bytes: value.len() as u32,
+            name_bytes: name.len() as u32,
+        }
+    }
+
+    /// Frees the unmarked pairs, and packs the text once half of it is free.
+    fn keep(&mut self, marked: &[bool]) -> usize {
+        let PairTable { lookup, free, pairs, text_bytes_freed, .. } = self;
+        let before = free.len();
+        lookup.retain(|at| {
+            let keep = marked[*at as usize];
+            if !keep {
+                free.push(*at);
+                *text_bytes_freed += pairs[*at as usize].framed_bytes as usize;
+            }
+            keep
+        });
+        let freed = free.len() - before;
+        let text_bytes: usize = self.chunks.iter().map(Vec::len).sum();
+        if self.text_bytes_freed * 2 > text_bytes {
+            self.pack();
+        }
+        freed
+    }
+
+    /// Copies the text of the pairs that are held into new chunks.
+    fn pack(&mut self) {
+        let old = std::mem::take(&mut self.chunks);
+        let held: Vec<u32> = self.lookup.iter().copied().collect();
+        for at in held {
+            let pair = self.pairs[at as usize];
+            let bytes = &old[pair.chunk as usize][pair.start as usize..];
+            let bytes = &bytes[..pair.framed_bytes as usize];
+            let fits = |chunk: &Vec<u8>| chunk.capacity() - chunk.len() >= bytes.len();
+            if !self.chunks.last().is_some_and(fits) {
+                self.chunks.push(Vec::with_capacity(CHUNK_BYTES.max(bytes.len())));
+            }
+            let last = self.chunks.len() - 1;
+            let start = self.chunks[last].len();
+            self.chunks[last].extend_from_slice(bytes);
+            self.pairs[at as usize] = Pair { chunk: last as u32, start: start as u32, ..pair };
+        }
+        self.text_bytes_freed = 0;
+    }
+}
+
+// === impl Interning ===
+
+impl Interning<'_> {
+    /// Appends the id of each pair to `ids`, interning those that are new.
+    pub fn intern<'p>(
+        &self,
+        pairs: impl Iterator<Item = (&'p str, &'p str)> + Clone,
+        ids: &mut Vec<PairId>,
+    ) {
+        let before = ids.len();
+        {
+            let table = self.symbols.read();
+            for (name, value) in pairs.clone() {
+                match table.find(name, value) {
+                    Some(id) => ids.push(id),
+                    None => break,
+                }
+            }
+        }
+        let known = ids.len() - before;
+        let mut rest = pairs.skip(known).peekable();
+        if rest.peek().is_some() {
+            let mut table = self.symbols.table.write().unwrap_or_else(PoisonError::into_inner);
+            ids.extend(rest.map(|(name, value)| table.insert(name, value)));
+        }
+    }
+
+    /// Ends collecting: the ids as a column that keeps its pairs alive.
+    pub fn column(self, ids: Vec<PairId>) -> Arc<[PairId]> {
+        let column: Arc<[PairId]> = ids.into();
+        self.symbols.register(&column);
+        column
+    }
+}
+
+fn hash(name: &str, value: &str) -> u64 {
+    let seed = rapidhash::v3::rapidhash_v3(name.as_bytes());
+    rapidhash::v3::rapidhash_v3(value.as_bytes()) ^ seed.rotate_left(32)
+}
+
+fn hash_of(pairs: &[Pair], chunks: &[Vec<u8>], at: u32) -> u64 {
+    let pair = &pairs[at as usize];
+    let bytes = &chunks[pair.chunk as usize][pair.start as usize..];
+    let bytes = &bytes[..pair.framed_bytes as usize];
+    let name_start = usize::from(pair.name_start);
+    let name = text(&bytes[name_start..name_start + pair.name_bytes as usize]);
+    hash(name, text(&bytes[bytes.len() - pair.value_bytes as usize..]))
+}
+
+/// The bytes were stored from a `str`; checking again costs about a nanosecond a pair.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("pair text was stored from a str")
+}
+
+fn push_varint(out: &mut Vec<u8>, mut n: usize) {
+    while n >= 0x80 {
+        out.push((n as u8) | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn intern(symbols: &Symbols, pairs: &[(&str, &str)]) -> Arc<[PairId]> {
+        let interning = symbols.interning();
+        let mut ids = Vec::new();
+        interning.intern(pairs.iter().copied(), &mut ids);
+        interning.column(ids)
+    }
+
+    #[test]
+    fn the_same_pair_has_one_id_and_keeps_its_text() {
+        let symbols = Symbols::new();
+        let first = intern(&symbols, &[("job", "node"), ("cpu", "0")]);
+        let second = intern(&symbols, &[("cpu", "0"), ("job", "node"), ("cpu", "1")]);
+        assert_eq!(first[0], second[1]);
+        assert_eq!(first[1], second[0]);
+        let table = symbols.read();
+        assert_eq!(table.len(), 3);
+        assert_eq!(table.get(second[2]), ("cpu", "1"));
+        assert_eq!(table.framed(first[0]), b"\x0A\x03job\x12\x04node");
+    }
+
+    #[test]
+    fn a_sweep_frees_what_no_column_mentions_and_nothing_else() {
+        let symbols = Symbols::new();
+        let kept = intern(&symbols, &[("job", "node")]);
+        let gone = intern(&symbols, &[("vm", "1"), ("vm", "2")]);
+        assert_eq!(symbols.sweep(), 0);
+        drop(gone);
+        assert_eq!(symbols.sweep(), 2);
+        assert_eq!(symbols.read().get(kept[0]), ("job", "node"));
+        let again = intern(&symbols, &[("vm", "3"), ("job", "node")]);
+        assert_eq!(symbols.read().get(again[0]), ("vm", "3"));
+        assert_eq!(again[1], kept[0]);
+    }
+
+    #[test]
+    fn text_is_packed_when_most_of_it_is_free() {
+        let symbols = Symbols::new();
+        let kept = intern(&symbols, &[("a", "stays")]);
+        for round in 0..50 {
+            let values: Vec<String> = (0..500).map(|n| format!("value-{round}-{n}")).collect();
+            let pairs: Vec<_> = values.iter().map(|value| ("churn", value.as_str())).collect();
+            drop(intern(&symbols, &pairs));
+            symbols.sweep();
+        }
+        assert_eq!(symbols.read().len(), 1);
+        assert_eq!(symbols.read().get(kept[0]), ("a", "stays"));
+        assert!(symbols.memory_bytes() < 300_000, "{}", symbols.memory_bytes());
+    }
+
+    #[test]
+    fn a_value_of_many_kilobytes_is_kept_whole() {
+        let symbols = Symbols::new();
+        let long = "x".repeat(200_000);
+        let ids = intern(&symbols, &[("big", &long), ("small", "1")]);
+        assert_eq!(symbols.read().value(ids[0]), long);
+        assert_eq!(symbols.read().value(ids[1]), "1");
+    }
+}
