@@ -1,0 +1,39 @@
+//! `bench`: rollcall and its rivals, each as its own process, on the same fleet and interval.
+//!
+//! `bench scrape` prints CPU per sample and memory of each agent, as `make bench` shows them;
+//! `bench sink` is the receiver alone. Figures come from the kernel (`/proc`), ratios first.
+
+mod agents;
+mod fleet;
+mod process;
+mod scrape;
+mod sink;
+mod table;
+
+use clap::{Parser, Subcommand};
+
+/// Measures rollcall beside its rivals.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Scrape a simulated fleet and remote-write it to a sink that answers 204.
+    Scrape(scrape::Options),
+    /// Only receive remote write, count samples, and print the count when asked (GET /count).
+    Sink {
+        /// Where to listen.
+        #[arg(long, default_value = "127.0.0.1:19291")]
+        listen: std::net::SocketAddr,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Scrape(options) => scrape::run(&options),
+        Command::Sink { listen } => sink::serve(listen),
+    }
+}
