@@ -1,13 +1,15 @@
 //! `bench`: rollcall and its rivals, each as its own process, on the same fleet and interval.
 //!
 //! `bench scrape` prints CPU per sample and memory of each agent, as `make bench` shows them;
-//! `bench sink` is the receiver alone. Figures come from the kernel (`/proc`), ratios first.
+//! `bench status` prints the
+//! status center beside etcd and Redis; `bench sink` is the receiver alone. Figures come from the kernel (`/proc`), ratios first.
 
 mod agents;
 mod fleet;
 mod process;
 mod scrape;
 mod sink;
+mod status;
 mod table;
 
 use clap::{Parser, Subcommand};
@@ -23,6 +25,8 @@ struct Arguments {
 enum Command {
     /// Scrape a simulated fleet and remote-write it to a sink that answers 204.
     Scrape(scrape::Options),
+    /// Update and watch many objects, in rollcall, etcd and Redis.
+    Status(status::Options),
     /// Only receive remote write, count samples, and print the count when asked (GET /count).
     Sink {
         /// Where to listen.
@@ -34,6 +38,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Scrape(options) => scrape::run(&options),
+        Command::Status(options) => status::run(&options),
         Command::Sink { listen } => sink::serve(listen),
     }
 }

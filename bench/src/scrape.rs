@@ -175,8 +175,18 @@ fn print_table(costs: &[Cost], options: &Options) -> anyhow::Result<()> {
         ]);
     }
     let header = [
-        "agent", "CPU", "memory", "µs/sample", "cores", "MB", "peak MB", "k samples/s", "B/sample",
-        "samples/req", "fleet cores", "all arrived",
+        "agent",
+        "CPU",
+        "memory",
+        "µs/sample",
+        "cores",
+        "MB",
+        "peak MB",
+        "k samples/s",
+        "B/sample",
+        "samples/req",
+        "fleet cores",
+        "all arrived",
     ];
     table::print(&header, &rows);
     println!("\nwindow {} s; CPU = user + system of the whole process", options.window);
