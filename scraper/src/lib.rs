@@ -1,1 +1,5 @@
-//! Placeholder.
+//! Targets to batches.
+
+mod cache;
+mod exposition;
+mod sample_rules;
