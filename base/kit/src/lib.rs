@@ -6,6 +6,7 @@
 mod backoff;
 mod chain;
 mod clock;
+pub mod config;
 pub mod metrics;
 mod shutdown;
 
