@@ -88,6 +88,14 @@ impl Reply {
         self.header("Content-Type", content_type)
     }
 
+    /// With its body, if that is text, changed by `change`.
+    pub fn rewritten(mut self, change: impl FnOnce(&str) -> String) -> Reply {
+        if let Ok(text) = std::str::from_utf8(&self.body) {
+            self.body = change(text).into();
+        }
+        self
+    }
+
     /// With one more header.
     pub fn header(mut self, name: &str, value: &str) -> Reply {
         self.headers.push((name.to_owned(), value.to_owned()));

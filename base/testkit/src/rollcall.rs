@@ -251,7 +251,10 @@ impl Stopped {
 
 /// The lines of a log that say WARN or ERROR, in either of the two log formats.
 fn complaints(log: &str) -> Vec<String> {
-    let levels = [" WARN ", " ERROR ", "\"level\":\"WARN\"", "\"level\":\"ERROR\"", "panicked at"];
-    let found = log.lines().filter(|line| levels.iter().any(|level| line.contains(level)));
-    found.map(str::to_owned).collect()
+    let levels = ["level=warn", "level=error", "\"level\":\"warn\"", "\"level\":\"error\""];
+    let complains = |line: &&str| {
+        let line = line.to_ascii_lowercase();
+        line.contains("panicked at") || levels.iter().any(|level| line.contains(level))
+    };
+    log.lines().filter(complains).map(str::to_owned).collect()
 }

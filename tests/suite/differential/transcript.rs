@@ -1,0 +1,160 @@
+//! What an agent made of a case, as text that can be compared and written down.
+//!
+//! One block a scrape: what was asked, how it went, and every series that is not the usual report.
+//! What differs between any two runs is left out: durations, ports, and when exactly.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use testkit::{FakeReceiver, FakeTarget, Request, Sample, show};
+
+use super::case::Case;
+
+/// The transcript of one case.
+pub(super) type Transcript = String;
+
+/// The report series, and how a transcript calls them.
+const REPORT: [(&str, &str); 4] = [
+    ("up", "up"),
+    ("scrape_samples_scraped", "scraped"),
+    ("scrape_samples_post_metric_relabeling", "kept"),
+    ("scrape_series_added", "added"),
+];
+
+/// Durations are never the same twice.
+const DURATION: &str = "scrape_duration_seconds";
+
+/// The request headers that a transcript shows.
+const HEADERS: [&str; 5] =
+    ["accept-encoding", "authorization", "cookie", "x-prometheus-scrape-timeout-seconds", "x-test"];
+
+/// The transcripts of all cases of a run.
+pub(super) fn transcripts(
+    cases: &[Case],
+    receiver: &FakeReceiver,
+    target: &FakeTarget,
+    base_ms: i64,
+) -> Vec<Transcript> {
+    let requests = target.requests();
+    let address = target.address();
+    let mut samples: Vec<Vec<Sample>> = cases.iter().map(|_| Vec::new()).collect();
+    for sample in receiver.samples(&[]) {
+        let case = sample.labels.get("case").and_then(|case| case.parse::<usize>().ok());
+        let case = case.unwrap_or_else(|| panic!("a sample of no case: {sample:?}"));
+        samples[case].push(sample);
+    }
+    let write = |(at, case): (usize, &Case)| {
+        let asked = requests.iter().filter(|request| {
+            request.path().split('/').nth(2).is_some_and(|number| number == at.to_string())
+        });
+        let asked: Vec<&Request> = asked.collect();
+        write(&Facts { case, at, samples: &samples[at], asked: &asked, address: &address, base_ms })
+    };
+    cases.iter().enumerate().map(write).collect()
+}
+
+/// What is known about one case.
+struct Facts<'a> {
+    case: &'a Case,
+    at: usize,
+    samples: &'a [Sample],
+    asked: &'a [&'a Request],
+    address: &'a str,
+    base_ms: i64,
+}
+
+fn write(facts: &Facts<'_>) -> Transcript {
+    let mut out = String::new();
+    let name_of = |sample: &Sample| sample.labels.get("__name__").cloned().unwrap_or_default();
+    let scrapes: BTreeSet<i64> = facts
+        .samples
+        .iter()
+        .filter(|sample| name_of(sample) == DURATION)
+        .map(|sample| sample.timestamp_ms)
+        .collect();
+    for (nth, timestamp_ms) in scrapes.iter().take(facts.case.n_scrapes()).enumerate() {
+        let asked = facts.asked.get(nth).map_or("nothing".to_owned(), |r| facts.request(r));
+        out.push_str(&format!("scrape {}: asked {asked}\n", nth + 1));
+        // Of several samples with one timestamp a receiver keeps the first.
+        let mut seen: BTreeMap<String, String> = BTreeMap::new();
+        let mut report: BTreeMap<String, Vec<(usize, String)>> = BTreeMap::new();
+        for sample in facts.samples.iter().filter(|s| s.timestamp_ms == *timestamp_ms) {
+            let name = name_of(sample);
+            let (series, value) = (facts.series(sample), show(sample.value));
+            let order = REPORT.iter().position(|(known, _)| *known == name);
+            match order {
+                Some(order) => {
+                    let labels = series.trim_start_matches(name.as_str()).to_owned();
+                    let said = format!("{}={value}", REPORT[order].1);
+                    report.entry(labels).or_default().push((order, said));
+                }
+                None if name == DURATION => {}
+                None => {
+                    seen.entry(series).or_insert(value);
+                }
+            }
+        }
+        for (labels, mut said) in report {
+            said.sort();
+            let said: Vec<String> = said.into_iter().map(|(_, said)| said).collect();
+            out.push_str(&format!("  report{labels} {}\n", said.join(" ")));
+        }
+        for (series, value) in seen {
+            out.push_str(&format!("  {series} {value}\n"));
+        }
+    }
+    out.push_str(&stamped(facts));
+    out
+}
+
+/// Samples with a timestamp that the target printed: those lie ahead of the run.
+fn stamped(facts: &Facts<'_>) -> String {
+    let mut lines: BTreeSet<String> = BTreeSet::new();
+    for sample in facts.samples.iter().filter(|sample| sample.timestamp_ms >= facts.base_ms) {
+        let after_ms = sample.timestamp_ms - facts.base_ms;
+        let series = facts.series(sample);
+        lines.insert(format!("stamped: {series} {} @{after_ms}ms\n", show(sample.value)));
+    }
+    lines.into_iter().collect()
+}
+
+// === impl Facts ===
+
+impl Facts<'_> {
+    /// `GET /path?query header=value …`
+    fn request(&self, request: &Request) -> String {
+        let mut out = format!("{} {}", request.method, request.target);
+        out = out.replace(&format!("/case/{}", self.at), "/");
+        for name in HEADERS {
+            if let Some(value) = request.header(name) {
+                out.push_str(&format!(" {}={value}", name.trim_start_matches("x-prometheus-")));
+            }
+        }
+        out
+    }
+
+    /// The series, without what every series of a case has: `case`, the usual `job` and
+    /// `instance`. Where one of those is missing the transcript says so.
+    fn series(&self, sample: &Sample) -> String {
+        let mut labels = (*sample.labels).clone();
+        let name = labels.remove("__name__").unwrap_or_default();
+        labels.remove("case");
+        let usual = [("job", format!("case-{}", self.at)), ("instance", self.address.to_owned())];
+        let mut said = Vec::new();
+        for (name, usual) in usual {
+            match labels.remove(name) {
+                Some(value) if value == usual => {}
+                Some(value) => {
+                    labels.insert(name.to_owned(), value);
+                }
+                None => said.push(format!("no {name}")),
+            }
+        }
+        let host = self.address.split(':').next().unwrap_or_default();
+        let shown = labels.iter().map(|(name, value)| {
+            let value = value.replace(self.address, "TARGET").replace(host, "HOST");
+            format!("{name}={value:?}")
+        });
+        said.extend(shown);
+        if said.is_empty() { name } else { format!("{name}{{{}}}", said.join(",")) }
+    }
+}
