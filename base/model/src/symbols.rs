@@ -150,7 +150,8 @@ impl PairTable {
 
     /// The id of a pair that is already held.
     pub fn find(&self, name: &str, value: &str) -> Option<PairId> {
-        let found = self.lookup.find(hash(name, value), |at| self.get(PairId(*at)) == (name, value));
+        let found =
+            self.lookup.find(hash(name, value), |at| self.get(PairId(*at)) == (name, value));
         found.map(|at| PairId(*at))
     }
 
