@@ -37,6 +37,8 @@
 
 mod duration;
 mod http;
+mod label;
+mod relabel;
 mod secret;
 mod size;
 pub mod yaml;
@@ -47,6 +49,8 @@ pub use http::{
     HttpClientConfig, HttpClientSpec, OAuth2Config, OAuth2Spec, ProxyConfig, ProxySpec, TlsConfig,
     TlsSpec, TlsVersion,
 };
+pub use label::{LabelName, LabelValue};
+pub use relabel::RelabelSpec;
 pub use secret::Secret;
 pub use size::Size;
 
