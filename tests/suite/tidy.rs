@@ -22,7 +22,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 const FOR_TESTS: &[&str] = &["testkit"];
 
 /// Where Rust code lives.
-const CODE: &[&str] = &["src", "base", "scraper", "forwarder", "status-sink", "client", "tests", "bench"];
+const CODE: &[&str] =
+    &["src", "base", "scraper", "forwarder", "status-sink", "client", "tests", "bench"];
 
 /// Files and folders at the top that are not read: what is built, and git's own.
 const NOT_OURS: &[&str] = &["target", ".git"];

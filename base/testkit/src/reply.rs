@@ -102,6 +102,18 @@ impl Reply {
         self
     }
 
+    /// Without this header.
+    pub fn without(mut self, name: &str) -> Reply {
+        self.headers.retain(|(found, _)| !found.eq_ignore_ascii_case(name));
+        self
+    }
+
+    /// With the body of another answer behind its own.
+    pub fn appended(self, other: Reply) -> Reply {
+        let body = [self.body.as_ref(), other.body.as_ref()].concat();
+        self.body(body)
+    }
+
     /// Compressed, and saying so.
     pub fn gzip(self) -> Reply {
         let body = gzip(&self.body);

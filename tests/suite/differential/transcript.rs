@@ -27,6 +27,9 @@ const DURATION: &str = "scrape_duration_seconds";
 const HEADERS: [&str; 5] =
     ["accept-encoding", "authorization", "cookie", "x-prometheus-scrape-timeout-seconds", "x-test"];
 
+/// A request that the transcript need not mention.
+const USUAL: &str = "GET / accept-encoding=gzip scrape-timeout-seconds=2";
+
 /// The transcripts of all cases of a run.
 pub(super) fn transcripts(
     cases: &[Case],
@@ -73,7 +76,8 @@ fn write(facts: &Facts<'_>) -> Transcript {
         .collect();
     for (nth, timestamp_ms) in scrapes.iter().take(facts.case.n_scrapes()).enumerate() {
         let asked = facts.asked.get(nth).map_or("nothing".to_owned(), |r| facts.request(r));
-        out.push_str(&format!("scrape {}: asked {asked}\n", nth + 1));
+        let asked = if asked == USUAL { String::new() } else { format!(" asked {asked}") };
+        out.push_str(&format!("scrape {}{asked}\n", nth + 1));
         // Of several samples with one timestamp a receiver keeps the first.
         let mut seen: BTreeMap<String, String> = BTreeMap::new();
         let mut report: BTreeMap<String, Vec<(usize, String)>> = BTreeMap::new();
