@@ -18,23 +18,60 @@
 //! absent), if there are any; then the page. An empty body is a good page without samples: its
 //! series end, and the page is the old layout with nothing but stale markers (nothing at all is
 //! pushed if there was nothing to end).
+//!
+//! What must hold: the samples are the same as if every page were read for the first time.
 
+mod families;
+mod follow;
+mod gather;
+mod identity;
+mod lines;
+mod rebuild;
+mod settle;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use model::{Layout, Samples, Symbols};
+use model::{ABSENT, Carried, Layout, NEW_SERIES, STALE_MARKER, Samples, Symbols, is_absent};
 
-use crate::exposition::Format;
-use crate::sample_rules::SampleRules;
+use crate::exposition::text::Text;
+use crate::exposition::{Format, Grammar, SyntaxError};
+use crate::sample_rules::{RuleFault, SampleRules};
+use families::Families;
+use follow::Expected;
+use gather::Gathered;
+use lines::{LineHash, Lines};
+use rebuild::{Rebuild, Rebuilt};
+use settle::{Before, Living, Stamps};
+
+pub(crate) use gather::Room;
 
 /// What all page caches of the process share. One instance.
 #[derive(Debug)]
 pub(crate) struct Shared {
     symbols: Arc<Symbols>,
+    families: Families,
+    hash: LineHash,
 }
 
 /// What the lines of one target's page mean.
 #[derive(Debug)]
-pub(crate) struct PageCache;
+pub(crate) struct PageCache {
+    shared: Arc<Shared>,
+    rules: Arc<SampleRules>,
+    /// The format of the last good page.
+    format: Option<Format>,
+    lines: Lines,
+    layout: Option<Arc<Layout>>,
+    living: Living,
+    stamps: Stamps,
+    /// The timestamp of the last good page.
+    page_ms: i64,
+    /// What a page of exactly these lines counts.
+    counts: PageCounts,
+    /// Lines that failed scrapes since the last good one have counted as added series.
+    counted_before: HashSet<u64>,
+}
 
 /// The times of a scrape, in milliseconds since the epoch.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +91,7 @@ pub(crate) struct PageCounts {
     pub(crate) kept: u64,
     /// Series that the page before did not have (`scrape_series_added`).
     pub(crate) series_added: u64,
-    /// Dropped: the series was in the page before (`…_sample_duplicate_timestamp_total`).
+    /// Dropped: the line was in the page before (`…_sample_duplicate_timestamp_total`).
     pub(crate) duplicates: u64,
     /// Dropped: not newer than the last sample of its series (`…_sample_out_of_order_total`).
     pub(crate) out_of_order: u64,
@@ -75,6 +112,13 @@ pub(crate) struct PageError {
 /// Why a page was not taken.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PageFault {
+    /// It is not what its format asks for.
+    #[error(transparent)]
+    Syntax(#[from] SyntaxError),
+    /// A series of it cannot be taken; the label limits are counted in
+    /// `prometheus_target_scrape_pool_exceeded_label_limits_total`.
+    #[error(transparent)]
+    Rule(#[from] RuleFault),
     /// Counted in `prometheus_target_scrapes_exceeded_sample_limit_total`.
     #[error("sample limit exceeded")]
     SampleLimit,
@@ -83,30 +127,45 @@ pub(crate) enum PageFault {
     BucketLimit,
 }
 
-/// Memory that pages are read into, kept from one page to the next.
-#[derive(Debug, Default)]
-pub(crate) struct Room {
-    spare: Vec<Samples>,
-}
+/// Lines of failed scrapes that are remembered, beside twice as many as the last good page had.
+const COUNTED_BEFORE_MIN: usize = 1000;
+
+// === impl Shared ===
 
 impl Shared {
     /// Caches that intern into `symbols`.
     pub(crate) fn new(symbols: Arc<Symbols>) -> Arc<Shared> {
-        Arc::new(Shared { symbols })
+        let (families, hash) = (Families::default(), LineHash::random());
+        Arc::new(Shared { symbols, families, hash })
     }
 }
+
+// === impl PageCache ===
 
 impl PageCache {
     /// Knows no line yet.
     pub(crate) fn new(shared: &Arc<Shared>, rules: Arc<SampleRules>) -> PageCache {
-        todo!()
+        let (format, lines, layout, living, stamps) = Default::default();
+        let (page_ms, counts, counted_before) = Default::default();
+        let shared = Arc::clone(shared);
+        PageCache {
+            shared,
+            rules,
+            format,
+            lines,
+            layout,
+            living,
+            stamps,
+            page_ms,
+            counts,
+            counted_before,
+        }
     }
 
-    /// Goes on with other rules. What is remembered stays if only `sample_limit` differs, as in
-    /// Prometheus; otherwise every line is decided again, without a stale marker for series that
-    /// stay the same.
+    /// Goes on with rules in which nothing but `sample_limit` differs. Other rules need a cache
+    /// of their own: what is remembered was decided by the old ones.
     pub(crate) fn set_rules(&mut self, rules: Arc<SampleRules>) {
-        todo!()
+        self.rules = rules;
     }
 
     /// Reads one page and pushes its samples to `out`.
@@ -121,29 +180,188 @@ impl PageCache {
         room: &mut Room,
         out: &mut Vec<Samples>,
     ) -> Result<PageCounts, PageError> {
-        todo!()
+        if body.is_empty() {
+            self.end(room, out);
+            return Ok(PageCounts::default());
+        }
+        match format {
+            Format::Text => self.read_lines::<Text>(body, format, times, room, out),
+            Format::OpenMetrics | Format::Protobuf => todo!(),
+        }
     }
 
     /// The scrape failed, or the target is scraped no more: pushes the last page's layout with a
     /// stale marker for every series that has not ended yet. Pushes nothing if there is none.
     pub(crate) fn end(&mut self, room: &mut Room, out: &mut Vec<Samples>) {
-        todo!()
+        let Some(layout) = &self.layout else { return };
+        if self.living == Living::None || layout.is_empty() {
+            return;
+        }
+        let mut gathered = room.take_absent(layout.len());
+        for (at, value) in gathered.values.iter_mut().enumerate() {
+            if self.living.has(at as u32) {
+                *value = STALE_MARKER;
+            }
+        }
+        out.push(gathered.into_samples(Arc::clone(layout), None));
+        self.living = Living::None;
     }
 
     /// The layout of the last good page.
     pub(crate) fn layout(&self) -> Option<&Arc<Layout>> {
-        todo!()
+        self.layout.as_ref()
     }
 
     /// Bytes of memory, layout included, without what other targets share.
     pub(crate) fn memory_bytes(&self) -> usize {
-        todo!()
+        let layout = self.layout.as_ref().map_or(0, |layout| layout.memory_bytes());
+        let rare = self.stamps.capacity() * 8 + self.counted_before.capacity() * 9;
+        size_of::<PageCache>() + layout + self.lines.memory_bytes() + rare
+    }
+
+    fn read_lines<G: Grammar>(
+        &mut self,
+        page: &[u8],
+        format: Format,
+        times: ScrapeTimes,
+        room: &mut Room,
+        out: &mut Vec<Samples>,
+    ) -> Result<PageCounts, PageError> {
+        let mut gathered = room.take();
+        let mut followed = None;
+        if self.format == Some(format) {
+            let expected = Expected {
+                hash: &self.shared.hash,
+                lines: &self.lines,
+                series: self.layout.as_ref().map_or(0, |layout| layout.len()),
+                honor_timestamps: self.rules.honor_timestamps,
+                scrape_ms: times.timestamp_ms,
+            };
+            let got = expected.follow::<G>(page, &mut gathered);
+            if got.complete {
+                return self.take_same_lines(gathered, times, room, out);
+            }
+            followed = Some(got);
+        }
+        let mut rebuild = Rebuild::new(
+            &self.shared,
+            &self.rules,
+            (page, times.timestamp_ms),
+            (&self.lines, self.layout.as_ref()),
+            &self.counted_before,
+            gathered,
+        );
+        match rebuild.read::<G>(followed) {
+            Ok(()) => {
+                let rebuilt = rebuild.finish();
+                self.format = Some(format);
+                Ok(self.take_new_lines(rebuilt, times, room, out))
+            }
+            Err(fault) => {
+                let Rebuild { gathered, counts, counted, .. } = rebuild;
+                room.give(gathered);
+                self.remember_counted(&counted);
+                Err(PageError { fault, counts })
+            }
+        }
+    }
+
+    /// The page has the lines of the one before.
+    fn take_same_lines(
+        &mut self,
+        mut gathered: Gathered,
+        times: ScrapeTimes,
+        room: &mut Room,
+        out: &mut Vec<Samples>,
+    ) -> Result<PageCounts, PageError> {
+        let mut counts = PageCounts { duplicates: gathered.duplicates, ..self.counts };
+        let limit = self.rules.limits.samples;
+        if limit > 0 && counts.kept - counts.duplicates > limit {
+            room.give(gathered);
+            return Err(PageError { fault: PageFault::SampleLimit, counts });
+        }
+        self.settle(&mut gathered, None, times, &mut counts);
+        let layout = self.layout.as_ref().expect("lines that are known have a layout");
+        out.push(gathered.into_samples(Arc::clone(layout), None));
+        Ok(counts)
+    }
+
+    /// The page has other lines than the one before.
+    fn take_new_lines(
+        &mut self,
+        rebuilt: Rebuilt,
+        times: ScrapeTimes,
+        room: &mut Room,
+        out: &mut Vec<Samples>,
+    ) -> PageCounts {
+        let Rebuilt { lines, layout, carried, mut gathered, mut counts } = rebuilt;
+        self.counts = PageCounts { series_added: 0, duplicates: 0, ..counts };
+        counts.duplicates = gathered.duplicates;
+        if let Some(carried) = &carried {
+            self.push_vanished(carried, times, room, out);
+        }
+        self.settle(&mut gathered, carried.as_ref(), times, &mut counts);
+        self.lines = lines;
+        self.layout = Some(Arc::clone(&layout));
+        out.push(gathered.into_samples(layout, carried));
+        counts
+    }
+
+    fn settle(
+        &mut self,
+        gathered: &mut Gathered,
+        carried: Option<&Carried>,
+        times: ScrapeTimes,
+        counts: &mut PageCounts,
+    ) {
+        let track = self.rules.track_timestamps_staleness;
+        let (living, stamps, page_ms) = (&self.living, &self.stamps, self.page_ms);
+        let before = Before { living, stamps, page_ms, carried };
+        (self.living, self.stamps) = before.settle(gathered, times, track, counts);
+        self.page_ms = times.timestamp_ms;
+        if !self.counted_before.is_empty() {
+            self.counted_before = HashSet::new();
+        }
+    }
+
+    /// Stale markers for the living series that the new layout does not have.
+    fn push_vanished(
+        &self,
+        carried: &Carried,
+        times: ScrapeTimes,
+        room: &mut Room,
+        out: &mut Vec<Samples>,
+    ) {
+        let Some(layout) = self.layout.as_ref().filter(|_| self.living != Living::None) else {
+            return;
+        };
+        let mut gathered = room.take_absent(layout.len());
+        gathered.values.fill(STALE_MARKER);
+        for old in carried.index.iter().filter(|old| **old != NEW_SERIES) {
+            gathered.values[*old as usize] = ABSENT;
+        }
+        let mut any = false;
+        for (at, value) in gathered.values.iter_mut().enumerate() {
+            let late = self.stamps.get(at).is_some_and(|stamp| *stamp >= times.timestamp_ms);
+            if late || !self.living.has(at as u32) {
+                *value = ABSENT;
+            }
+            any |= !is_absent(*value);
+        }
+        if any {
+            out.push(gathered.into_samples(Arc::clone(layout), None));
+        } else {
+            room.give(gathered);
+        }
+    }
+
+    /// What a refused page has counted as added is not counted again.
+    fn remember_counted(&mut self, counted: &[u64]) {
+        let most = 2 * self.lines.len() + COUNTED_BEFORE_MIN;
+        let room = most.saturating_sub(self.counted_before.len());
+        self.counted_before.extend(counted.iter().take(room));
     }
 }
 
-impl Room {
-    /// Takes back the samples of a batch that everyone has read.
-    pub(crate) fn reclaim(&mut self, samples: &mut Vec<Samples>) {
-        todo!()
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,17 @@
 //! What a target answers: the formats, which of them a response is in, and how each is read.
 //!
-//! A reader of a format turns bytes into lines; what a line means is decided once and remembered
-//! (`cache.rs`).
+//! A grammar ([`text`], [`openmetrics`]) takes a page apart line by line; what a line means is
+//! decided once and remembered (`cache.rs`), so a grammar has three steps that can be taken at any
+//! place of a page: the comments before a series, the series, and what follows it.
 
 pub(crate) mod negotiate;
+pub(crate) mod number;
+pub(crate) mod text;
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use model::{Labels, MetricType};
 
 /// A format that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,4 +22,157 @@ pub(crate) enum Format {
     OpenMetrics,
     /// `application/vnd.google.protobuf`, delimited `io.prometheus.client.MetricFamily`.
     Protobuf,
+}
+
+/// Takes pages of one format apart.
+pub(crate) trait Grammar {
+    /// Whether `\"` is an escape in help texts.
+    const HELP_HAS_QUOTES: bool;
+
+    /// Reads comments and blank lines from `at` (the start of a line) to the next series or the
+    /// end, and tells `found` about each `HELP`, `TYPE` and `UNIT`.
+    ///
+    /// # Errors
+    /// When one of them is malformed.
+    fn comments<'b>(
+        page: &'b [u8],
+        at: usize,
+        found: &mut dyn FnMut(Metadata<'b>),
+    ) -> Result<Next, SyntaxError>;
+
+    /// Reads name and labels of the series that starts at `at` (the start of a line), and says
+    /// where they end.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    fn series(page: &[u8], at: usize, parts: &mut SeriesParts) -> Result<usize, SyntaxError>;
+
+    /// Whether the series whose bytes end at `end` can end there: a bare name must not go on, and
+    /// no labels may follow.
+    fn ends_series(page: &[u8], end: usize) -> bool;
+
+    /// Reads what follows a series that ends at `end`: value, timestamp, exemplar, line break.
+    /// `start` is where the line started.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    fn sample(page: &[u8], start: usize, end: usize) -> Result<Sample, SyntaxError>;
+}
+
+/// What stands after some comments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// A line that is a series, if it is anything.
+    Series(usize),
+    /// Nothing: the page ends here.
+    End(usize),
+}
+
+/// A metadata line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Metadata<'b> {
+    /// The family it speaks of, as it is written.
+    pub(crate) family: &'b [u8],
+    /// What it says.
+    pub(crate) says: Says<'b>,
+}
+
+/// What a metadata line says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Says<'b> {
+    /// `# HELP`, still escaped; valid UTF-8.
+    Help(&'b [u8]),
+    /// `# TYPE`
+    Type(MetricType),
+    /// `# UNIT`
+    Unit(&'b [u8]),
+}
+
+/// Where name and labels of one series are in its page.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SeriesParts {
+    /// The metric name, without quotes.
+    pub(crate) name: Range<usize>,
+    /// Each label's name and value, without quotes, in the order of the page.
+    pub(crate) labels: Vec<(Range<usize>, Range<usize>)>,
+}
+
+/// What follows a series.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Sample {
+    /// The value; every NaN is the same one.
+    pub(crate) value: f64,
+    /// Milliseconds since the epoch, if the target says.
+    pub(crate) timestamp_ms: Option<i64>,
+    /// OpenMetrics only.
+    pub(crate) exemplar: Option<Box<RawExemplar>>,
+    /// Where the next line starts.
+    pub(crate) next: usize,
+}
+
+/// An exemplar as it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct RawExemplar {
+    /// Its labels; not yet checked.
+    pub(crate) labels: Labels,
+    /// Its value.
+    pub(crate) value: f64,
+    /// Milliseconds since the epoch, if the target says.
+    pub(crate) timestamp_ms: Option<i64>,
+}
+
+/// What is wrong with a page, in Prometheus' words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct SyntaxError(pub(crate) String);
+
+impl Sample {
+    /// A value without anything beside it.
+    #[inline]
+    pub(crate) fn plain(value: f64, next: usize) -> Sample {
+        Sample { value, timestamp_ms: None, exemplar: None, next }
+    }
+}
+
+/// Undoes the escapes of a name or label value: `\"`, `\\` and `\n`; others stay as they are.
+pub(crate) fn unescape(text: &str) -> Cow<'_, str> {
+    unescape_some(text, b"\"\\n")
+}
+
+/// Undoes the escapes of a help text of the text format: `\\` and `\n`.
+pub(crate) fn unescape_help(text: &str) -> Cow<'_, str> {
+    unescape_some(text, b"\\n")
+}
+
+fn unescape_some<'t>(text: &'t str, known: &[u8]) -> Cow<'t, str> {
+    let Some(first) = memchr::memchr(b'\\', text.as_bytes()) else {
+        return Cow::Borrowed(text);
+    };
+    let mut out = String::with_capacity(text.len());
+    out.push_str(&text[..first]);
+    let mut rest = &text[first..];
+    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+        out.push_str(&rest[..at]);
+        let escaped = rest.as_bytes().get(at + 1).copied().filter(|byte| known.contains(byte));
+        match escaped {
+            Some(b'n') => out.push('\n'),
+            Some(byte) => out.push(char::from(byte)),
+            None => out.push('\\'),
+        }
+        rest = &rest[at + 1 + usize::from(escaped.is_some())..];
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_escapes_are_undone_and_others_stay() {
+        assert_eq!(unescape("plain"), "plain");
+        assert_eq!(unescape(r#"a\"b\\n\nc\x\"#), "a\"b\\n\nc\\x\\");
+        assert_eq!(unescape_help(r#"a\"b\\\n"#), "a\\\"b\\\n");
+    }
 }
