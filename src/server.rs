@@ -1,0 +1,254 @@
+//! The HTTP server: listeners, connections and their limits. What is asked is the router's.
+//!
+//! HTTP/1 and HTTP/2 on the same ports. A connection beyond the limit waits to be accepted, as
+//! with Prometheus' `--web.max-connections`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use kit::{Chain, Shutdown, Stopper};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+mod metrics;
+
+pub(crate) use metrics::ServerMetrics;
+
+/// How long to wait after an accept that failed, so that a lack of file descriptors does not
+/// become a busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between two pings of an HTTP/2 connection; one that answers none is closed.
+const PING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What connections may do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Connections at a time, over all listeners.
+    pub(crate) connections_max: usize,
+    /// Time for a request's head to arrive; an idle connection lives as long.
+    pub(crate) read_timeout: Duration,
+}
+
+/// Listeners that accept nothing yet.
+pub(crate) struct Bound {
+    listeners: Vec<TcpListener>,
+}
+
+/// A server at work. Stops accepting when dropped.
+pub(crate) struct Server {
+    connections: Arc<Connections>,
+    listeners: JoinSet<()>,
+    stopper: Stopper,
+}
+
+/// An address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("listen on {address}")]
+pub(crate) struct BindError {
+    address: String,
+    source: io::Error,
+}
+
+/// What all connections share.
+struct Connections {
+    router: Router,
+    limits: Limits,
+    room: Arc<Semaphore>,
+    graceful: GracefulShutdown,
+    metrics: ServerMetrics,
+}
+
+// === impl Bound ===
+
+impl Bound {
+    /// Listens on each of `addresses`: `host:port`, or `:port` for every address of the machine.
+    ///
+    /// # Errors
+    /// One is taken, or is not an address.
+    pub(crate) async fn to(addresses: &[String]) -> Result<Bound, BindError> {
+        let mut listeners = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            let bound = match address.strip_prefix(':') {
+                None => TcpListener::bind(address).await,
+                Some(port) => match TcpListener::bind(format!("[::]:{port}")).await {
+                    // A machine without IPv6.
+                    Err(_) => TcpListener::bind(format!("0.0.0.0:{port}")).await,
+                    bound => bound,
+                },
+            };
+            let failed = |source| BindError { address: address.clone(), source };
+            listeners.push(bound.map_err(failed)?);
+        }
+        Ok(Bound { listeners })
+    }
+
+    /// Where it listens.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// Starts to accept, on the current runtime.
+    pub(crate) fn serve(self, router: Router, limits: Limits, metrics: ServerMetrics) -> Server {
+        let (stopper, stop) = Stopper::new();
+        let connections = Arc::new(Connections {
+            router,
+            limits,
+            room: Arc::new(Semaphore::new(limits.connections_max)),
+            graceful: GracefulShutdown::new(),
+            metrics,
+        });
+        let mut listeners = JoinSet::new();
+        for listener in self.listeners {
+            listeners.spawn(Arc::clone(&connections).accept(listener, stop.clone()));
+        }
+        Server { connections, listeners, stopper }
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Accepts no more, lets the requests under way end, and cuts those that take longer than
+    /// `patience`.
+    pub(crate) async fn stop(mut self, patience: Duration) {
+        self.stopper.stop();
+        while self.listeners.join_next().await.is_some() {}
+        let Some(connections) = Arc::into_inner(self.connections) else {
+            return;
+        };
+        if tokio::time::timeout(patience, connections.graceful.shutdown()).await.is_err() {
+            warn!("connections cut that did not end in time");
+        }
+    }
+}
+
+// === impl Connections ===
+
+impl Connections {
+    async fn accept(self: Arc<Self>, listener: TcpListener, stop: Shutdown) {
+        loop {
+            let accepted = tokio::select! {
+                () = stop.requested() => return,
+                accepted = self.accept_one(&listener) => accepted,
+            };
+            match accepted {
+                Ok((stream, room)) => self.start(stream, room),
+                Err(error) => {
+                    warn!(error = %Chain(&error), "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// The next connection, once there is room for one.
+    async fn accept_one(
+        &self,
+        listener: &TcpListener,
+    ) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+        let room = match Arc::clone(&self.room).try_acquire_owned() {
+            Ok(room) => room,
+            Err(_) => {
+                self.metrics.full.inc();
+                let room = Arc::clone(&self.room).acquire_owned().await;
+                room.expect("nobody closes the semaphore")
+            }
+        };
+        let (stream, _) = listener.accept().await?;
+        Ok((stream, room))
+    }
+
+    fn start(&self, stream: TcpStream, room: OwnedSemaphorePermit) {
+        // An event must leave at once, not with the next one.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(error = %Chain(&error), "set TCP_NODELAY failed");
+        }
+        self.metrics.accepted.inc();
+        let closed = self.metrics.closed.clone();
+        let connection = converse(self.router.clone(), self.limits, self.graceful.watcher(), stream);
+        tokio::spawn(async move {
+            connection.await;
+            closed.inc();
+            drop(room);
+        });
+    }
+}
+
+async fn converse(router: Router, limits: Limits, watcher: Watcher, stream: TcpStream) {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.read_timeout);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL);
+    let service = TowerToHyperService::new(router);
+    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    if let Err(error) = watcher.watch(connection).await {
+        debug!(error = %Chain(error.as_ref()), "connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    const LIMITS: Limits = Limits { connections_max: 1, read_timeout: Duration::from_secs(60) };
+
+    async fn ask(stream: &mut TcpStream) -> String {
+        let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = vec![0; 1024];
+        let read = stream.read(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer[..read]).into_owned()
+    }
+
+    async fn served() -> (Server, SocketAddr, ServerMetrics) {
+        let bound = Bound::to(&["127.0.0.1:0".to_owned()]).await.unwrap();
+        let address = bound.addresses()[0];
+        let metrics = ServerMetrics::register(&kit::metrics::SelfMetrics::new());
+        let router = Router::new().route("/", get(async || "hello"));
+        (bound.serve(router, LIMITS, metrics.clone()), address, metrics)
+    }
+
+    #[tokio::test]
+    async fn a_connection_beyond_the_limit_waits_for_its_turn() {
+        let (server, address, metrics) = served().await;
+        let mut first = TcpStream::connect(address).await.unwrap();
+        assert!(ask(&mut first).await.ends_with("hello"));
+        let mut second = TcpStream::connect(address).await.unwrap();
+        let answer = tokio::spawn(async move { ask(&mut second).await });
+        while metrics.full.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!answer.is_finished());
+        drop(first);
+        assert!(answer.await.unwrap().ends_with("hello"));
+        server.stop(Duration::from_secs(5)).await;
+    }
+
+    #[tokio::test]
+    async fn a_stopped_server_closes_idle_connections() {
+        let (server, address, _) = served().await;
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        ask(&mut idle).await;
+        server.stop(Duration::from_secs(60)).await;
+        assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_taken_address_is_named() {
+        let (_server, address, _) = served().await;
+        let error = Bound::to(&[address.to_string()]).await.err().unwrap();
+        assert_eq!(error.to_string(), format!("listen on {address}"));
+    }
+}
