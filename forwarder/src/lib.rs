@@ -1,1 +1,249 @@
-//! Placeholder.
+//! Batches to destinations: the router, and for each destination a queue, its shards and a module.
+//!
+//! Invariants: a slow or dead receiver never delays a scrape or another destination; every sample
+//! that a destination was given is delivered, queued, or counted as dropped with its reason.
+//! Boundary: knows no scrape and no status object; other parts give it their sinks by name.
+
+mod block;
+pub mod config;
+mod destination;
+mod encode;
+mod ledger;
+mod metadata;
+mod metrics;
+mod module;
+mod modules;
+mod queue;
+mod resharding;
+mod router;
+mod sender;
+mod shard;
+mod view;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures::future::join_all;
+use kit::Clock;
+use kit::metrics::SelfMetrics;
+use model::BatchSink;
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+use tracing::info;
+
+pub use block::Counts;
+pub use config::Config;
+pub use ledger::{Account, Reason};
+pub use metrics::LastError;
+pub use module::{BuildError, ModuleKind};
+pub use modules::MODULES;
+pub use view::DestinationView;
+
+use destination::Destination;
+use metrics::{DestinationCollector, RouterCollector};
+use router::{Entry, EntryId, Router, Table};
+
+/// How long a destination that a reload removed or changed may go on to empty its queue.
+const LAST_FLUSH: Duration = Duration::from_secs(60);
+
+/// What the forwarder is given by others.
+pub struct Parts {
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Where it counts.
+    pub metrics: SelfMetrics,
+    /// Destinations of other parts by the names that routes call them (`status`).
+    pub builtin: Vec<(&'static str, Arc<dyn BatchSink>)>,
+}
+
+/// Why the forwarder could not start, or not take a new configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A module could not be made.
+    #[error("start destination {name}")]
+    Build {
+        /// The destination.
+        name: String,
+        /// Why.
+        source: BuildError,
+    },
+    /// A route names a destination that another part should have given.
+    #[error("no part provides the destination {name:?} that a route names")]
+    Missing {
+        /// The name.
+        name: String,
+    },
+}
+
+/// The running part.
+pub struct Forwarder {
+    router: Arc<Router>,
+    clock: Arc<dyn Clock>,
+    builtin: Vec<Entry>,
+    /// What runs, in the order of the configuration.
+    destinations: Arc<ArcSwap<Vec<Arc<Destination>>>>,
+    /// The routes' ids of `destinations`, by the same places. A lock, because reloads must not
+    /// cross; held for a reload.
+    ids: Mutex<Vec<EntryId>>,
+    /// Destinations on their way out.
+    leaving: TaskTracker,
+    tasks: Handle,
+}
+
+// === impl Forwarder ===
+
+impl Forwarder {
+    /// Starts every destination on the current tokio runtime.
+    ///
+    /// # Errors
+    /// When a module cannot be made, or a route names a part that is not there.
+    pub fn start(config: Arc<Config>, parts: Parts) -> Result<Forwarder, StartError> {
+        let Parts { clock, metrics, builtin } = parts;
+        let builtin = builtin.into_iter().map(|(name, sink)| Entry {
+            id: EntryId::next(),
+            name: name.into(),
+            sink,
+            takes_rest: false,
+        });
+        let destinations = Arc::new(ArcSwap::from_pointee(Vec::new()));
+        let forwarder = Forwarder {
+            router: Arc::new(Router::new(Table::new(Vec::new(), Vec::new(), &[]))),
+            clock,
+            builtin: builtin.collect(),
+            destinations: Arc::clone(&destinations),
+            ids: Mutex::default(),
+            leaving: TaskTracker::new(),
+            tasks: Handle::current(),
+        };
+        forwarder.apply(config)?;
+        let router = Arc::clone(&forwarder.router);
+        metrics.register(|registry| {
+            registry.register_collector(Box::new(DestinationCollector { destinations }));
+            registry.register_collector(Box::new(RouterCollector { router }));
+        });
+        Ok(forwarder)
+    }
+
+    /// Where batches go. The same object for ever; what it does follows the configuration.
+    pub fn router(&self) -> Arc<dyn BatchSink> {
+        Arc::clone(&self.router) as Arc<dyn BatchSink>
+    }
+
+    /// Takes a new configuration. Destinations that it does not change keep running with their
+    /// queues; others end in the background, and their successors of the same name begin to send
+    /// when they have.
+    ///
+    /// # Errors
+    /// As [`Forwarder::start`]; then everything goes on as before.
+    pub fn apply(&self, config: Arc<Config>) -> Result<(), StartError> {
+        self.check_builtin(&config)?;
+        let mut ids = self.ids();
+        let running = self.destinations.load_full();
+        let (mut next, mut next_ids) = (Vec::new(), Vec::new());
+        for wanted in &config.destinations {
+            let before = running.iter().position(|running| running.config.name == wanted.name);
+            match before {
+                Some(at) if running[at].config.is_same(wanted) => {
+                    next.push(Arc::clone(&running[at]));
+                    next_ids.push(ids[at]);
+                }
+                before => {
+                    let before = before.map(|at| &running[at]);
+                    let started = self.start_one(wanted.clone(), before);
+                    let started = started.inspect_err(|_| self.take_back(&next, &running))?;
+                    next.push(started);
+                    next_ids.push(EntryId::next());
+                }
+            }
+        }
+        let entries = next.iter().zip(&next_ids).map(|(destination, id)| Entry {
+            id: *id,
+            name: destination.config.name.as_str().into(),
+            sink: Arc::clone(destination) as Arc<dyn BatchSink>,
+            takes_rest: destination.config.takes_rest,
+        });
+        let entries = self.builtin.iter().cloned().chain(entries).collect();
+        self.router.follow(Table::new(entries, config.data_types.clone(), &config.routes));
+        for old in running.iter().filter(|old| !contains(&next, old)) {
+            self.send_away(Arc::clone(old));
+        }
+        *ids = next_ids;
+        self.destinations.store(Arc::new(next));
+        Ok(())
+    }
+
+    /// Every destination with its queue, as plain data.
+    pub fn destinations(&self) -> Vec<DestinationView> {
+        self.destinations.load().iter().map(|running| DestinationView::of(running)).collect()
+    }
+
+    /// Takes no more samples; empties the queues for `deadline` at most. What is left then is
+    /// dropped and counted as stopped. Call it when no more batches come.
+    pub async fn drained(&self, deadline: Duration) {
+        let running = self.destinations.load_full();
+        let stops = running.iter().map(|destination| destination.stop(deadline));
+        self.leaving.close();
+        let leaving = tokio::time::timeout(deadline, self.leaving.wait());
+        let (_, _) = futures::future::join(join_all(stops), leaving).await;
+        for destination in running.iter() {
+            let lost = destination.ledger.balance().dropped(Reason::Stopped).total();
+            if lost > 0 {
+                tracing::error!(
+                    destination = %destination.config.name, lost,
+                    "samples were still queued at the end"
+                );
+            }
+        }
+    }
+
+    fn start_one(
+        &self,
+        config: config::DestinationConfig,
+        before: Option<&Arc<Destination>>,
+    ) -> Result<Arc<Destination>, StartError> {
+        let name = config.name.clone();
+        info!(destination = %name, module = config.module, "starting");
+        Destination::start(config, Arc::clone(&self.clock), self.tasks.clone(), before)
+            .map_err(|source| StartError::Build { name, source })
+    }
+
+    /// Ends those of `next` that were started for a configuration that failed.
+    fn take_back(&self, next: &[Arc<Destination>], running: &[Arc<Destination>]) {
+        for started in next.iter().filter(|started| !contains(running, started)) {
+            self.send_away(Arc::clone(started));
+        }
+    }
+
+    fn send_away(&self, destination: Arc<Destination>) {
+        info!(destination = %destination.config.name, "ending");
+        let ended = async move { destination.stop(LAST_FLUSH).await };
+        self.leaving.spawn_on(ended, &self.tasks);
+    }
+
+    fn check_builtin(&self, config: &Config) -> Result<(), StartError> {
+        let known = |name: &str| {
+            self.builtin.iter().any(|entry| &*entry.name == name)
+                || config.destination_names().any(|known| known == name)
+        };
+        let named = config.routes.iter().flat_map(|route| &route.to);
+        match named.into_iter().find(|name| !known(name)) {
+            Some(name) => Err(StartError::Missing { name: name.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    fn ids(&self) -> MutexGuard<'_, Vec<EntryId>> {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Forwarder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.destinations.load().iter()).finish()
+    }
+}
+
+fn contains(destinations: &[Arc<Destination>], one: &Arc<Destination>) -> bool {
+    destinations.iter().any(|known| Arc::ptr_eq(known, one))
+}

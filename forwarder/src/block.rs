@@ -1,0 +1,190 @@
+//! Samples as they wait and travel: encoded, self-contained, counted.
+//!
+//! A block says everything about itself (encoding, compression, counts, range of timestamps), so
+//! that it can wait in memory or on disk and be sent by a process that knows nothing else of it.
+
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Sub, SubAssign};
+
+use bytes::Bytes;
+
+/// How samples become bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// Protobuf `prometheus.WriteRequest`, of remote write 1.0.
+    RemoteWrite1,
+    /// Protobuf `io.prometheus.write.v2.Request`, of remote write 2.0.
+    RemoteWrite2,
+    /// One JSON object a line, one line a sample.
+    JsonLines,
+}
+
+/// What was done to the encoded bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// Nothing.
+    None,
+    /// Snappy's block format.
+    Snappy,
+}
+
+/// What a module wants a block to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Format {
+    /// How samples become bytes.
+    pub encoding: Encoding,
+    /// What is done to the bytes.
+    pub compression: Compression,
+}
+
+/// How many of each kind of sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Numbers, stale markers included.
+    pub samples: u64,
+    /// Native histograms.
+    pub histograms: u64,
+    /// Exemplars.
+    pub exemplars: u64,
+}
+
+/// Encoded samples.
+#[derive(Debug, Clone)]
+pub(crate) struct Block {
+    /// What `bytes` are.
+    pub format: Format,
+    /// The samples.
+    pub bytes: Bytes,
+    /// How many they are.
+    pub counts: Counts,
+    /// The oldest sample's timestamp, in milliseconds since the epoch.
+    pub oldest_ms: i64,
+    /// The newest sample's timestamp.
+    pub newest_ms: i64,
+}
+
+/// Compressed bytes that do not decompress, or a block that is not of its encoding.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Damaged {
+    /// The compression is broken.
+    #[error("decompress a block")]
+    Compression(#[from] snap::Error),
+    /// The encoding is broken.
+    #[error("read a block: not its encoding")]
+    Encoding,
+}
+
+// === impl Counts ===
+
+impl Counts {
+    /// All kinds together: what batch sizes and queue limits count.
+    pub fn total(self) -> u64 {
+        self.samples + self.histograms + self.exemplars
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self == Counts::default()
+    }
+
+    /// What is left when `other` is taken away; never less than nothing.
+    pub fn without(self, other: Counts) -> Counts {
+        Counts {
+            samples: self.samples.saturating_sub(other.samples),
+            histograms: self.histograms.saturating_sub(other.histograms),
+            exemplars: self.exemplars.saturating_sub(other.exemplars),
+        }
+    }
+}
+
+impl Add for Counts {
+    type Output = Counts;
+
+    fn add(self, other: Counts) -> Counts {
+        Counts {
+            samples: self.samples + other.samples,
+            histograms: self.histograms + other.histograms,
+            exemplars: self.exemplars + other.exemplars,
+        }
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        *self = *self + other;
+    }
+}
+
+impl Sub for Counts {
+    type Output = Counts;
+
+    fn sub(self, other: Counts) -> Counts {
+        Counts {
+            samples: self.samples - other.samples,
+            histograms: self.histograms - other.histograms,
+            exemplars: self.exemplars - other.exemplars,
+        }
+    }
+}
+
+impl SubAssign for Counts {
+    fn sub_assign(&mut self, other: Counts) {
+        *self = *self - other;
+    }
+}
+
+impl Sum for Counts {
+    fn sum<I: Iterator<Item = Counts>>(counts: I) -> Counts {
+        counts.fold(Counts::default(), Add::add)
+    }
+}
+
+// === impl Block ===
+
+impl Block {
+    /// The same block with its bytes compressed; itself if they are compressed already.
+    pub(crate) fn compressed(self, compression: Compression) -> Block {
+        if self.format.compression != Compression::None || compression == Compression::None {
+            return self;
+        }
+        let mut packed = vec![0; snap::raw::max_compress_len(self.bytes.len())];
+        let bytes = snap::raw::Encoder::new()
+            .compress(&self.bytes, &mut packed)
+            .expect("a block is far smaller than snappy's 4 GiB, and the room was measured");
+        packed.truncate(bytes);
+        packed.shrink_to_fit();
+        let format = Format { compression, ..self.format };
+        Block { format, bytes: packed.into(), ..self }
+    }
+
+    /// The encoded bytes without compression.
+    ///
+    /// # Errors
+    /// When the bytes are damaged.
+    pub(crate) fn plain_bytes(&self) -> Result<Bytes, Damaged> {
+        match self.format.compression {
+            Compression::None => Ok(self.bytes.clone()),
+            Compression::Snappy => {
+                Ok(snap::raw::Decoder::new().decompress_vec(&self.bytes)?.into())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_compressed_once_and_comes_back_whole() {
+        let format = Format { encoding: Encoding::RemoteWrite1, compression: Compression::None };
+        let bytes = Bytes::from(b"abcabcabcabcabcabcabcabc".repeat(50));
+        let counts = Counts { samples: 1, ..Counts::default() };
+        let block = Block { format, bytes: bytes.clone(), counts, oldest_ms: 1, newest_ms: 2 };
+        let packed = block.compressed(Compression::Snappy);
+        assert!(packed.bytes.len() < bytes.len() / 4);
+        let again = packed.clone().compressed(Compression::Snappy);
+        assert_eq!(again.bytes, packed.bytes);
+        assert_eq!(again.plain_bytes().unwrap(), bytes);
+    }
+}

@@ -1,0 +1,360 @@
+//! The samples of one page into the open blocks of shards, by plan: the hot path.
+//!
+//! In the steady state a sample costs a look at its value and the copying of its labels.
+
+use std::ops::Range;
+use std::sync::{Arc, MutexGuard};
+
+use model::{Layout, PairTable, Samples, is_absent};
+
+use super::plan::{Form, Plan, Run};
+use crate::block::{Counts, Encoding};
+use crate::encode::{AddedLabel, At, CUSTOM_BOUNDS_SCHEMA, Encode, Encoder, Insertion, Series};
+use crate::ledger::{Ledger, Reason};
+use crate::module::Wants;
+use crate::shard::{OpenBlock, Shard};
+
+/// What is the same for all samples of one page.
+#[derive(Clone, Copy)]
+pub(super) struct Page<'p> {
+    pub(super) samples: &'p Samples,
+    pub(super) plan: &'p Plan,
+    pub(super) external: &'p [AddedLabel],
+    pub(super) timestamp_ms: i64,
+    pub(super) wants: Wants,
+}
+
+/// Appends to one shard, sealing blocks as they get full, and keeps the books.
+pub(super) struct Appender<'a> {
+    shard: &'a Shard,
+    open: MutexGuard<'a, OpenBlock>,
+    ledger: &'a Ledger,
+    /// Appended, but not in the ledger yet.
+    unbooked: Counts,
+    appended: Counts,
+    began: bool,
+}
+
+/// Where the labels of a run's series come from.
+#[derive(Clone, Copy)]
+struct RunLabels<'p> {
+    layout: &'p Layout,
+    /// Index in `layout` of series 0, as a wrapping offset.
+    offset: usize,
+    inserted: &'p [Insertion],
+}
+
+/// A run's values, to be encoded in one go.
+struct Stretch<'p> {
+    page: Page<'p>,
+    table: &'p PairTable,
+    labels: RunLabels<'p>,
+    series: Range<usize>,
+    /// More than this many samples do not fit into the block.
+    room: u64,
+}
+
+// === impl Page ===
+
+impl<'p> Page<'p> {
+    fn labels_of(&self, run: &Run) -> Option<RunLabels<'p>> {
+        let plan = self.plan;
+        match run.form {
+            Form::Dropped => None,
+            Form::Shape(shape) => {
+                let (layout, inserted) = (&*self.samples.layout, plan.shape(shape));
+                Some(RunLabels { layout, offset: 0, inserted })
+            }
+            Form::Own(first) => {
+                let layout = plan.own().expect("a run of own labels has a layout");
+                let offset = (first as usize).wrapping_sub(run.series.start as usize);
+                Some(RunLabels { layout, offset, inserted: &[] })
+            }
+        }
+    }
+
+    /// When series `at` began to count; 0 if the page does not say.
+    fn started_ms(&self, at: u32) -> i64 {
+        let created = &self.samples.created;
+        match created.binary_search_by_key(&at, |(series, _)| *series) {
+            Ok(found) => created[found].1,
+            Err(_) => 0,
+        }
+    }
+
+    fn series(&self, table: &'p PairTable, labels: RunLabels<'p>, at: usize) -> Series<'p> {
+        Series {
+            table,
+            pairs: labels.layout.pairs(at.wrapping_add(labels.offset)),
+            labels: self.external,
+            inserted: labels.inserted,
+            family: self.samples.layout.family(at),
+        }
+    }
+
+    /// The samples of runs of the forms asked for.
+    pub(super) fn count(&self, of: impl Fn(Form) -> bool) -> Counts {
+        let mut counts = Counts::default();
+        let mut runs = self.plan.runs().iter().filter(|run| of(run.form)).peekable();
+        if runs.peek().is_none() {
+            return counts;
+        }
+        for run in runs {
+            let values = &self.samples.values[run.series.start as usize..run.series.end as usize];
+            counts.samples += values.iter().filter(|value| !is_absent(**value)).count() as u64;
+        }
+        let within = |at: u32| self.plan.run_of(at).is_some_and(|run| of(run.form));
+        let Samples { stamped, histograms, exemplars, .. } = self.samples;
+        counts.samples += stamped.iter().filter(|one| within(one.series)).count() as u64;
+        counts.histograms += histograms.iter().filter(|one| within(one.0)).count() as u64;
+        counts.exemplars += exemplars.iter().filter(|one| within(one.0)).count() as u64;
+        counts
+    }
+}
+
+// === impl Appender ===
+
+impl<'a> Appender<'a> {
+    pub(super) fn new(shard: &'a Shard, encoding: Encoding, ledger: &'a Ledger) -> Appender<'a> {
+        let mut open = shard.open();
+        open.prefer(encoding);
+        let (unbooked, appended, began) = Default::default();
+        Appender { shard, open, ledger, unbooked, appended, began }
+    }
+
+    /// What was appended so far.
+    pub(super) fn appended(&self) -> Counts {
+        self.appended
+    }
+
+    /// Appends everything of the page.
+    pub(super) fn page(&mut self, page: &Page<'_>) {
+        self.hold(page);
+        let table = page.samples.layout.symbols().read();
+        for run in page.plan.runs() {
+            if let Some(labels) = page.labels_of(run) {
+                let series = run.series.start as usize..run.series.end as usize;
+                self.values(page, &table, labels, series);
+            }
+        }
+        if !page.samples.is_plain() {
+            self.rarer(page, &table, |_| true);
+        }
+    }
+
+    /// Appends what the page has of these series (ascending).
+    pub(super) fn some_of(&mut self, page: &Page<'_>, chosen: &[u32]) {
+        self.hold(page);
+        let table = page.samples.layout.symbols().read();
+        let mut runs = page.plan.runs().iter().peekable();
+        for at in chosen {
+            while runs.next_if(|run| run.series.end <= *at).is_some() {}
+            let run = runs.peek().filter(|run| run.series.start <= *at);
+            if let Some(labels) = run.and_then(|run| page.labels_of(run)) {
+                let at = *at as usize;
+                self.values(page, &table, labels, at..at + 1);
+            }
+        }
+        if !page.samples.is_plain() {
+            self.rarer(page, &table, |at| chosen.binary_search(&at).is_ok());
+        }
+    }
+
+    fn hold(&mut self, page: &Page<'_>) {
+        self.open.hold(&page.samples.layout);
+        if let Some(own) = page.plan.own() {
+            self.open.hold(own);
+        }
+    }
+
+    fn values(
+        &mut self,
+        page: &Page<'_>,
+        table: &PairTable,
+        labels: RunLabels<'_>,
+        mut series: Range<usize>,
+    ) {
+        loop {
+            let room = self.room(page);
+            let stretch = Stretch { page: *page, table, labels, series: series.clone(), room };
+            let (next, samples) = match &mut self.open.encoder {
+                Encoder::RemoteWrite1(encoder) => stretch.put(encoder),
+                Encoder::RemoteWrite2(encoder) => stretch.put(&mut **encoder),
+                Encoder::JsonLines(encoder) => stretch.put(encoder),
+            };
+            self.note(Counts { samples, ..Counts::default() }, page.timestamp_ms);
+            if next == series.end {
+                return;
+            }
+            series.start = next;
+        }
+    }
+
+    /// Samples with their own timestamps, histograms and exemplars of the series chosen.
+    fn rarer(&mut self, page: &Page<'_>, table: &PairTable, chosen: impl Fn(u32) -> bool) {
+        let Samples { stamped, histograms, exemplars, .. } = page.samples;
+        let labels_of = |at: u32| page.labels_of(page.plan.run_of(at)?);
+        let series_of = |at: u32| {
+            let labels = labels_of(at).filter(|_| chosen(at))?;
+            Some(page.series(table, labels, at as usize))
+        };
+        for one in stamped {
+            if let Some(series) = series_of(one.series) {
+                let started_ms = page.started_ms(one.series);
+                let at = At { timestamp_ms: one.timestamp_ms, started_ms };
+                self.room(page);
+                self.encode(|encoder| encoder.sample(&series, one.value, at));
+                self.note(Counts { samples: 1, ..Counts::default() }, at.timestamp_ms);
+            }
+        }
+        for (series, own_ms, histogram) in histograms {
+            let timestamp_ms = own_ms.unwrap_or(page.timestamp_ms);
+            let at = At { timestamp_ms, started_ms: page.started_ms(*series) };
+            let one = Counts { histograms: 1, ..Counts::default() };
+            let Some(series) = series_of(*series) else { continue };
+            self.room(page);
+            let custom_bounds = histogram.schema == CUSTOM_BOUNDS_SCHEMA;
+            if !page.wants.histograms {
+                self.ledger.accept(Counts::default(), &[(Reason::NotWanted, one)]);
+            } else if custom_bounds && !self.open.encoder.encoding().takes_custom_bounds() {
+                self.ledger.accept(Counts::default(), &[(Reason::CustomBounds, one)]);
+            } else {
+                self.encode(|encoder| encoder.histogram(&series, histogram, at));
+                self.note(one, timestamp_ms);
+            }
+        }
+        for (series, exemplar) in exemplars {
+            let one = Counts { exemplars: 1, ..Counts::default() };
+            let Some(series) = series_of(*series) else { continue };
+            if !page.wants.exemplars {
+                self.ledger.accept(Counts::default(), &[(Reason::NotWanted, one)]);
+                continue;
+            }
+            let timestamp_ms = exemplar.timestamp_ms.unwrap_or(page.timestamp_ms);
+            let at = At { timestamp_ms, started_ms: 0 };
+            self.room(page);
+            self.encode(|encoder| encoder.exemplar(&series, exemplar, at));
+            self.note(one, timestamp_ms);
+        }
+    }
+
+    fn encode(&mut self, put: impl FnOnce(&mut dyn Encode)) {
+        match &mut self.open.encoder {
+            Encoder::RemoteWrite1(encoder) => put(encoder),
+            Encoder::RemoteWrite2(encoder) => put(&mut **encoder),
+            Encoder::JsonLines(encoder) => put(encoder),
+        }
+    }
+
+    /// How many samples fit into the open block, at least one: a full one is sealed.
+    fn room(&mut self, page: &Page<'_>) -> u64 {
+        let room = self.shard.room(&self.open);
+        if room > 0 {
+            return room;
+        }
+        self.book();
+        self.shard.seal(&mut self.open);
+        self.hold(page);
+        self.shard.room(&self.open).max(1)
+    }
+
+    fn note(&mut self, counts: Counts, timestamp_ms: i64) {
+        self.began |= self.open.appended(counts, timestamp_ms);
+        self.unbooked += counts;
+        self.appended += counts;
+    }
+
+    fn book(&mut self) {
+        let counts = std::mem::take(&mut self.unbooked);
+        if !counts.is_empty() {
+            self.ledger.accept(counts, &[]);
+        }
+    }
+}
+
+impl Drop for Appender<'_> {
+    /// Books what was appended while the open block is still locked, and seals a full block
+    /// rather than let it wait for its deadline.
+    fn drop(&mut self) {
+        self.book();
+        if self.shard.room(&self.open) == 0 {
+            self.shard.seal(&mut self.open);
+        } else if self.began {
+            self.shard.changed.notify_one();
+        }
+    }
+}
+
+// === impl Stretch ===
+
+impl Stretch<'_> {
+    /// Appends the values until the room is used up. Returns the next series and how many samples
+    /// were appended.
+    fn put<E: Encode>(&self, encoder: &mut E) -> (usize, u64) {
+        let Stretch { page, table, labels, .. } = self;
+        let values = &page.samples.values[self.series.clone()];
+        let first = self.series.start.wrapping_add(labels.offset);
+        let families = page.samples.layout.families();
+        let mut family_at = families.partition_point(|(run, _)| *run as usize <= self.series.start);
+        let mut family = &families[family_at - 1].1;
+        let mut samples = 0;
+        for (nth, value) in values.iter().enumerate() {
+            if is_absent(*value) {
+                continue;
+            }
+            if samples == self.room {
+                return (self.series.start + nth, samples);
+            }
+            let at = (self.series.start + nth) as u32;
+            while let Some((run, next)) = families.get(family_at).filter(|(run, _)| *run <= at) {
+                debug_assert!(*run <= at);
+                (family, family_at) = (next, family_at + 1);
+            }
+            let series = Series {
+                table,
+                pairs: labels.layout.pairs(first + nth),
+                labels: page.external,
+                inserted: labels.inserted,
+                family,
+            };
+            let started_ms = if page.samples.created.is_empty() { 0 } else { page.started_ms(at) };
+            encoder.sample(&series, *value, At { timestamp_ms: page.timestamp_ms, started_ms });
+            samples += 1;
+        }
+        (self.series.end, samples)
+    }
+}
+
+/// Which shard each series of a large source goes to.
+#[derive(Debug)]
+pub(super) struct Scatter {
+    /// By shard: its series, ascending.
+    by_shard: Vec<Box<[u32]>>,
+}
+
+// === impl Scatter ===
+
+impl Scatter {
+    /// By the text of each series' labels, so that a series keeps its shard over layouts.
+    pub(super) fn new(layout: &Arc<Layout>, shards: usize) -> Scatter {
+        let table = layout.symbols().read();
+        let mut by_shard = vec![Vec::new(); shards];
+        for at in 0..layout.len() {
+            let hash = layout.pairs(at).iter().fold(0_u64, |hash, id| {
+                hash.rotate_left(21) ^ rapidhash::v3::rapidhash_v3(table.framed(*id))
+            });
+            by_shard[(hash % shards as u64) as usize].push(at as u32);
+        }
+        Scatter { by_shard: by_shard.into_iter().map(Vec::into_boxed_slice).collect() }
+    }
+
+    /// For how many shards it is.
+    pub(super) fn shards(&self) -> usize {
+        self.by_shard.len()
+    }
+
+    /// The series of one shard.
+    pub(super) fn of_shard(&self, shard: usize) -> &[u32] {
+        &self.by_shard[shard]
+    }
+}

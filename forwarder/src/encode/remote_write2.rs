@@ -1,0 +1,265 @@
+//! Remote write 2.0: protobuf `io.prometheus.write.v2.Request`, strings interned per request.
+//!
+//! Start timestamps stand in `Sample` and `Histogram` (the published 2.0, not its early drafts).
+//! The references of a label pair are looked up by the pair's id: whoever appends must keep the
+//! pairs alive until the block is finished (`shard.rs` holds their layouts).
+
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use model::{Exemplar, Family, Histogram, PairId};
+
+use super::wire::{
+    begin_length, bytes_tag, end_length, put_bytes_field, put_double_field, put_message,
+    put_varint, put_varint_field,
+};
+use super::{At, Encode, Series, SeriesLabel, histogram};
+use crate::encode::remote_write1::SampleTail;
+
+/// Tag of `Request.timeseries`.
+const TIME_SERIES: u8 = bytes_tag(5);
+/// Tag of `TimeSeries.labels_refs`.
+const LABELS_REFS: u8 = bytes_tag(1);
+/// Number of `Request.symbols`.
+const SYMBOLS: u8 = 4;
+
+/// An open `Request`. Its tables are kept from one request to the next, emptied.
+#[derive(Debug, Default)]
+pub(crate) struct RemoteWrite2 {
+    /// The `timeseries` fields.
+    out: Vec<u8>,
+    strings: StringTable,
+    pairs: HashTable<(PairId, PairRefs)>,
+    added: Vec<Option<PairRefs>>,
+    tail: SampleTail,
+    metadata: Vec<u8>,
+    /// Whose `metadata` is: compared by text, since families are few and change seldom.
+    metadata_of: Option<(Arc<str>, Arc<str>, u8)>,
+}
+
+/// References to a label's name and value.
+#[derive(Debug, Clone, Copy)]
+struct PairRefs {
+    name: u32,
+    value: u32,
+}
+
+/// The `symbols` fields, each string once. The empty string is number 0.
+#[derive(Debug)]
+struct StringTable {
+    /// Encoded fields, in the order of their numbers.
+    fields: Vec<u8>,
+    /// Where in `fields` the text of each string is.
+    texts: Vec<(u32, u32)>,
+    lookup: HashTable<u32>,
+}
+
+// === impl RemoteWrite2 ===
+
+impl RemoteWrite2 {
+    pub(super) fn bytes(&self) -> usize {
+        self.out.len() + self.strings.fields.len()
+    }
+
+    pub(super) fn finish(&mut self, mut fresh: Vec<u8>) -> Vec<u8> {
+        fresh.reserve(self.bytes());
+        fresh.extend_from_slice(&self.strings.fields);
+        fresh.extend_from_slice(&self.out);
+        self.out.clear();
+        self.strings.clear();
+        self.pairs.clear();
+        self.added.clear();
+        self.metadata_of = None;
+        fresh
+    }
+
+    #[inline]
+    fn begin_series(&mut self, series: &Series<'_>) -> usize {
+        self.out.push(TIME_SERIES);
+        let start = begin_length(&mut self.out);
+        self.out.push(LABELS_REFS);
+        let refs = begin_length(&mut self.out);
+        let RemoteWrite2 { out, strings, pairs, added, .. } = self;
+        series.each_label(|label| {
+            let refs = match label {
+                SeriesLabel::Interned(id) => pair_refs(pairs, strings, series, id),
+                SeriesLabel::Added(at, label) => {
+                    let at = usize::from(at);
+                    if added.len() <= at {
+                        added.resize(at + 1, None);
+                    }
+                    *added[at].get_or_insert_with(|| strings.refs(&label.name, &label.value))
+                }
+            };
+            put_varint(out, u64::from(refs.name));
+            put_varint(out, u64::from(refs.value));
+        });
+        end_length(&mut self.out, refs);
+        start
+    }
+
+    fn end_series(&mut self, series: &Series<'_>, start: usize) {
+        self.find_metadata(series.family);
+        self.out.extend_from_slice(&self.metadata);
+        end_length(&mut self.out, start);
+    }
+
+    /// Makes `metadata` the field of `family`: empty if nothing is known of it.
+    fn find_metadata(&mut self, family: &Family) {
+        let kind = family.kind as u8;
+        let same = |(help, unit, of): &(Arc<str>, Arc<str>, u8)| {
+            *of == kind && same_text(help, &family.help) && same_text(unit, &family.unit)
+        };
+        if self.metadata_of.as_ref().is_some_and(same) {
+            return;
+        }
+        self.metadata_of = Some((Arc::clone(&family.help), Arc::clone(&family.unit), kind));
+        self.metadata.clear();
+        let help = self.strings.number(&family.help);
+        let unit = self.strings.number(&family.unit);
+        if (u32::from(kind), help, unit) == (0, 0, 0) {
+            return;
+        }
+        put_message(&mut self.metadata, 5, |out| {
+            for (number, n) in [(1, u32::from(kind)), (3, help), (4, unit)] {
+                if n != 0 {
+                    put_varint_field(out, number, u64::from(n));
+                }
+            }
+        });
+    }
+}
+
+impl Encode for RemoteWrite2 {
+    fn sample(&mut self, series: &Series<'_>, value: f64, at: At) {
+        let start = self.begin_series(series);
+        if at.started_ms == 0 {
+            if self.tail.timestamp_ms() != at.timestamp_ms {
+                self.tail = SampleTail::new(at.timestamp_ms);
+            }
+            self.tail.put(&mut self.out, value);
+        } else {
+            put_message(&mut self.out, 2, |out| {
+                if value.to_bits() != 0 {
+                    put_double_field(out, 1, value);
+                }
+                if at.timestamp_ms != 0 {
+                    put_varint_field(out, 2, at.timestamp_ms as u64);
+                }
+                put_varint_field(out, 3, at.started_ms as u64);
+            });
+        }
+        self.end_series(series, start);
+    }
+
+    fn histogram(&mut self, series: &Series<'_>, histogram: &Histogram, at: At) {
+        let start = self.begin_series(series);
+        put_message(&mut self.out, 3, |out| {
+            histogram::put(out, histogram, at.timestamp_ms, at.started_ms);
+        });
+        self.end_series(series, start);
+    }
+
+    fn exemplar(&mut self, series: &Series<'_>, exemplar: &Exemplar, at: At) {
+        let start = self.begin_series(series);
+        let RemoteWrite2 { out, strings, .. } = self;
+        put_message(out, 4, |out| {
+            put_message(out, 1, |out| {
+                for (name, value) in exemplar.labels.iter() {
+                    let refs = strings.refs(name, value);
+                    put_varint(out, u64::from(refs.name));
+                    put_varint(out, u64::from(refs.value));
+                }
+            });
+            if exemplar.value.to_bits() != 0 {
+                put_double_field(out, 2, exemplar.value);
+            }
+            if at.timestamp_ms != 0 {
+                put_varint_field(out, 3, at.timestamp_ms as u64);
+            }
+        });
+        self.end_series(series, start);
+    }
+}
+
+#[inline]
+fn pair_refs(
+    pairs: &mut HashTable<(PairId, PairRefs)>,
+    strings: &mut StringTable,
+    series: &Series<'_>,
+    id: PairId,
+) -> PairRefs {
+    if let Some((_, refs)) = pairs.find(hash_id(id), |(known, _)| *known == id) {
+        return *refs;
+    }
+    let (name, value) = series.table.get(id);
+    let refs = strings.refs(name, value);
+    pairs.insert_unique(hash_id(id), (id, refs), |(known, _)| hash_id(*known));
+    refs
+}
+
+/// Spreads neighbouring ids over the whole range: tables take their top and bottom bits.
+#[inline]
+fn hash_id(id: PairId) -> u64 {
+    let mixed = u64::from(id.0).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    mixed ^ (mixed >> 32)
+}
+
+fn same_text(one: &Arc<str>, other: &Arc<str>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
+// === impl StringTable ===
+
+impl Default for StringTable {
+    fn default() -> StringTable {
+        let (fields, texts, lookup) = Default::default();
+        let mut table = StringTable { fields, texts, lookup };
+        table.append("");
+        table
+    }
+}
+
+impl StringTable {
+    fn clear(&mut self) {
+        self.fields.clear();
+        self.texts.clear();
+        self.lookup.clear();
+        self.append("");
+    }
+
+    fn refs(&mut self, name: &str, value: &str) -> PairRefs {
+        PairRefs { name: self.number(name), value: self.number(value) }
+    }
+
+    /// The number of `text`; 0 for the empty string.
+    fn number(&mut self, text: &str) -> u32 {
+        if text.is_empty() {
+            return 0;
+        }
+        let hash = rapidhash::v3::rapidhash_v3(text.as_bytes());
+        let known = self.lookup.find(hash, |number| self.text(*number) == text.as_bytes());
+        if let Some(number) = known {
+            return *number;
+        }
+        let number = self.append(text);
+        let StringTable { lookup, texts, fields } = self;
+        lookup.insert_unique(hash, number, |number| {
+            let (start, end) = texts[*number as usize];
+            rapidhash::v3::rapidhash_v3(&fields[start as usize..end as usize])
+        });
+        number
+    }
+
+    fn append(&mut self, text: &str) -> u32 {
+        put_bytes_field(&mut self.fields, SYMBOLS, text.as_bytes());
+        let end = self.fields.len();
+        self.texts.push(((end - text.len()) as u32, end as u32));
+        (self.texts.len() - 1) as u32
+    }
+
+    fn text(&self, number: u32) -> &[u8] {
+        let (start, end) = self.texts[number as usize];
+        &self.fields[start as usize..end as usize]
+    }
+}

@@ -1,0 +1,166 @@
+//! Where every sample went that a destination was given: delivered, queued, or dropped and why.
+//!
+//! What holds at every moment: `accepted = delivered + queued + dropped`, kind by kind. The whole
+//! account changes under one lock, once a batch or block, so whoever looks sees it balanced.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::block::Counts;
+
+/// Why a sample was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The queue was full, and this was the oldest.
+    QueueFull,
+    /// The receiver refused it for good.
+    Refused,
+    /// The receiver took the block, and said that it did not keep this.
+    NotWritten,
+    /// It waited longer than `sample_age_limit`.
+    TooOld,
+    /// `write_relabel_configs` dropped its series.
+    DroppedSeries,
+    /// A histogram with custom bounds, which remote write 1.0 cannot carry.
+    CustomBounds,
+    /// An exemplar or histogram, and the destination is not to send them.
+    NotWanted,
+    /// The queue was not empty in time when the process or the destination stopped.
+    Stopped,
+    /// The block could not be read back.
+    Damaged,
+}
+
+/// The account of one destination.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger(Mutex<Account>);
+
+/// What became of the samples that a destination was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Account {
+    /// Everything that was given.
+    pub accepted: Counts,
+    /// What the receiver confirmed.
+    pub delivered: Counts,
+    /// What waits or is being sent.
+    pub queued: Counts,
+    dropped: [Counts; Reason::ALL.len()],
+}
+
+// === impl Reason ===
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Reason; 9] = [
+        Reason::QueueFull,
+        Reason::Refused,
+        Reason::NotWritten,
+        Reason::TooOld,
+        Reason::DroppedSeries,
+        Reason::CustomBounds,
+        Reason::NotWanted,
+        Reason::Stopped,
+        Reason::Damaged,
+    ];
+
+    /// Its word in metrics: Prometheus' where Prometheus has one.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::QueueFull => "queue_full",
+            Reason::Refused => "refused",
+            Reason::NotWritten => "not_written",
+            Reason::TooOld => "too_old",
+            Reason::DroppedSeries => "dropped_series",
+            Reason::CustomBounds => "nhcb_in_rw1_not_supported",
+            Reason::NotWanted => "not_wanted",
+            Reason::Stopped => "stopped",
+            Reason::Damaged => "damaged",
+        }
+    }
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// Books what a batch brought: `queued` of it waits now, `dropped` does not.
+    pub(crate) fn accept(&self, queued: Counts, dropped: &[(Reason, Counts)]) {
+        let mut account = self.account();
+        account.accepted += queued + dropped.iter().map(|(_, counts)| *counts).sum();
+        account.queued += queued;
+        for (reason, counts) in dropped {
+            account.dropped[*reason as usize] += *counts;
+        }
+    }
+
+    /// Books queued samples as delivered.
+    pub(crate) fn deliver(&self, counts: Counts) {
+        let mut account = self.account();
+        account.queued -= counts;
+        account.delivered += counts;
+    }
+
+    /// Books queued samples as dropped.
+    pub(crate) fn lose(&self, reason: Reason, counts: Counts) {
+        let mut account = self.account();
+        account.queued -= counts;
+        account.dropped[reason as usize] += counts;
+    }
+
+    /// The account now, balanced.
+    pub(crate) fn balance(&self) -> Account {
+        *self.account()
+    }
+
+    fn account(&self) -> MutexGuard<'_, Account> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Account ===
+
+impl Account {
+    /// What was dropped for this reason.
+    pub fn dropped(&self, reason: Reason) -> Counts {
+        self.dropped[reason as usize]
+    }
+
+    /// What was dropped for any reason.
+    pub fn dropped_in_all(&self) -> Counts {
+        self.dropped.iter().copied().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(samples: u64) -> Counts {
+        Counts { samples, ..Counts::default() }
+    }
+
+    #[test]
+    fn the_account_is_balanced_after_every_entry() {
+        let ledger = Ledger::default();
+        let check = || {
+            let account = ledger.balance();
+            let sum = account.delivered + account.queued + account.dropped_in_all();
+            assert_eq!(account.accepted, sum);
+            account
+        };
+        ledger.accept(samples(10), &[(Reason::DroppedSeries, samples(3))]);
+        check();
+        ledger.deliver(samples(4));
+        check();
+        ledger.lose(Reason::QueueFull, samples(5));
+        let account = check();
+        assert_eq!(account.queued, samples(1));
+        assert_eq!(account.dropped(Reason::QueueFull), samples(5));
+        assert_eq!(account.dropped_in_all(), samples(8));
+    }
+
+    #[test]
+    fn every_reason_has_its_own_place() {
+        for (at, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, at);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Appends samples to a file, one JSON object a line.
+//!
+//! The file is opened for each block, so one that was moved away (logrotate) is begun anew. A
+//! block is written whole or not at all: what a failed write left is cut off before the next try.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use kit::Clock;
+use kit::config::{Invalid, resolve_path, yaml::Section};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use crate::block::{Compression, Counts, Encoding, Format};
+use crate::config::QueueConfig;
+use crate::module::{Checked, Module, ModuleKind, Parcel, SendError, Verdict, Wants};
+
+pub(super) const KIND: ModuleKind =
+    ModuleKind { name: "file", about: "appends samples to a file, one JSON object a line", check };
+
+/// What the file says.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename = "config.File")]
+struct Spec {
+    /// The file to append to; made if it is missing. Relative to the configuration's folder.
+    path: String,
+}
+
+/// One file.
+struct AppendToFile {
+    path: PathBuf,
+    /// One block at a time, however many shards send.
+    writing: Mutex<()>,
+}
+
+fn check(section: &Section, _: &QueueConfig, folder: &Path) -> Result<Checked, Invalid> {
+    let mut spec: Spec = section.decode()?;
+    if spec.path.is_empty() {
+        return Err(Invalid::new("path", "file forwarder has no path"));
+    }
+    resolve_path(&mut spec.path, folder);
+    let path = PathBuf::from(&spec.path);
+    let build = move |_: &Arc<dyn Clock>| -> Result<Box<dyn Module>, _> {
+        Ok(Box::new(AppendToFile { path: path.clone(), writing: Mutex::new(()) }))
+    };
+    let (settings, build) = (Arc::new(spec), Arc::new(build));
+    Ok(Checked { settings, build, wants: Wants::ALL, metadata: None })
+}
+
+impl Module for AppendToFile {
+    fn format(&self) -> Format {
+        Format { encoding: Encoding::JsonLines, compression: Compression::None }
+    }
+
+    fn endpoint(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn send<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Verdict> {
+        Box::pin(async {
+            let _alone = self.writing.lock().await;
+            let (path, bytes) = (self.path.clone(), parcel.bytes.clone());
+            let written = tokio::task::spawn_blocking(move || append(&path, &bytes)).await;
+            match written.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+                Ok(()) => Verdict::Delivered { not_written: Counts::default() },
+                Err(source) => {
+                    let path = self.endpoint();
+                    Verdict::Retry { after: None, why: SendError::Write { path, source } }
+                }
+            }
+        })
+    }
+}
+
+fn append(path: &Path, bytes: &Bytes) -> io::Result<()> {
+    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+    let whole_bytes = file.metadata()?.len();
+    file.write_all(bytes).inspect_err(|_| cut_off(&file, whole_bytes))
+}
+
+/// Takes away a part of a block. A pipe or device cannot be cut; then the torn line stays.
+fn cut_off(file: &File, whole_bytes: u64) {
+    if let Err(error) = file.set_len(whole_bytes) {
+        tracing::warn!(%error, "a torn line stays in the file");
+    }
+}

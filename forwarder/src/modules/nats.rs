@@ -1,0 +1,100 @@
+//! Publishes blocks to NATS JetStream: one acknowledged message a block, lines of JSON.
+//!
+//! Every message carries the hash of its bytes as `Nats-Msg-Id`: a block that is sent again after
+//! a lost acknowledgement is stored once, within the stream's duplicate window.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::{self, message::PublishMessage};
+use futures::future::BoxFuture;
+use kit::Clock;
+use kit::config::{Invalid, yaml::Section};
+use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
+
+use crate::block::{Compression, Counts, Encoding, Format};
+use crate::config::QueueConfig;
+use crate::module::{Checked, Module, ModuleKind, Parcel, SendError, Verdict, Wants};
+
+pub(super) const KIND: ModuleKind = ModuleKind {
+    name: "nats",
+    about: "publishes to a NATS JetStream subject, each message acknowledged",
+    check,
+};
+
+/// How long an acknowledgement may take.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
+
+/// What the file says.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename = "config.Nats")]
+struct Spec {
+    /// `nats://host:4222`; several, separated by commas, are tried in turn.
+    url: String,
+    /// What to publish to; a stream must capture it.
+    subject: String,
+}
+
+struct Nats {
+    spec: Spec,
+    /// Connects when the first block is sent, and then again by itself.
+    context: OnceCell<jetstream::Context>,
+}
+
+fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invalid> {
+    let spec: Spec = section.decode()?;
+    if spec.url.is_empty() {
+        return Err(Invalid::new("url", "nats forwarder has no url"));
+    }
+    if spec.subject.is_empty() || spec.subject.contains(['*', '>', ' ']) {
+        return Err(Invalid::new("subject", "nats forwarder needs a subject without wildcards"));
+    }
+    let settings = Arc::new(spec.clone());
+    let build = move |_: &Arc<dyn Clock>| -> Result<Box<dyn Module>, _> {
+        Ok(Box::new(Nats { spec: spec.clone(), context: OnceCell::new() }))
+    };
+    Ok(Checked { settings, build: Arc::new(build), wants: Wants::ALL, metadata: None })
+}
+
+impl Module for Nats {
+    fn format(&self) -> Format {
+        Format { encoding: Encoding::JsonLines, compression: Compression::None }
+    }
+
+    fn endpoint(&self) -> String {
+        let host = self.spec.url.rsplit('@').next().unwrap_or_default();
+        format!("{} {}", host, self.spec.subject)
+    }
+
+    fn send<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Verdict> {
+        Box::pin(async {
+            let published = tokio::time::timeout(ACKNOWLEDGED_WITHIN, self.publish(parcel)).await;
+            let why = match published {
+                Ok(Ok(())) => return Verdict::Delivered { not_written: Counts::default() },
+                Ok(Err(source)) => SendError::Send { endpoint: self.endpoint(), source },
+                Err(_) => {
+                    SendError::Timeout { endpoint: self.endpoint(), limit: ACKNOWLEDGED_WITHIN }
+                }
+            };
+            Verdict::Retry { after: None, why }
+        })
+    }
+}
+
+impl Nats {
+    async fn publish(&self, parcel: &Parcel) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let connect = || async {
+            let client = async_nats::ConnectOptions::new().connect(&self.spec.url).await?;
+            Ok::<_, async_nats::ConnectError>(jetstream::new(client))
+        };
+        let context = self.context.get_or_try_init(connect).await?;
+        let id = rapidhash::v3::rapidhash_v3(&parcel.bytes);
+        let message = PublishMessage::build()
+            .payload(parcel.bytes.clone())
+            .message_id(format!("{id:016x}"));
+        context.send_publish(self.spec.subject.clone(), message).await?.await?;
+        Ok(())
+    }
+}

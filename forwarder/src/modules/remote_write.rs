@@ -1,0 +1,171 @@
+//! Prometheus' remote write, 1.0 and 2.0: one POST a block.
+//!
+//! Headers, which answers mean what, and what 2.0 receivers must confirm follow Prometheus'
+//! `storage/remote`. A receiver that answers 415 to 2.0 is sent 1.0 from then on.
+
+mod answer;
+mod post;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use kit::Clock;
+use kit::config::{HttpClientConfig, Invalid, yaml::Section};
+
+use crate::block::{Compression, Encoding, Format};
+use crate::config::{QueueConfig, RemoteWriteSpec};
+use crate::module::{Build, BuildError, Checked, Module, ModuleKind, Parcel, Verdict};
+
+pub(super) const KIND: ModuleKind = ModuleKind {
+    name: "remote_write",
+    about: "Prometheus' remote write, 1.0 and 2.0, over HTTP",
+    check,
+};
+
+/// Which protocol is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WireVersion {
+    /// 1.0.
+    V1,
+    /// 2.0.
+    V2,
+}
+
+/// Checked.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct RemoteWriteConfig {
+    pub(crate) url: String,
+    pub(crate) timeout: Duration,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) version: WireVersion,
+    pub(crate) retry_on_http_429: bool,
+    pub(crate) round_robin_dns: bool,
+    pub(crate) http: HttpClientConfig,
+}
+
+/// One receiver.
+struct RemoteWrite {
+    config: RemoteWriteConfig,
+    client: reqwest::Client,
+    clock: Arc<dyn Clock>,
+    /// Set when the receiver does not know 2.0.
+    fell_back: AtomicBool,
+}
+
+fn check(section: &Section, queue: &QueueConfig, folder: &Path) -> Result<Checked, Invalid> {
+    let mut spec: RemoteWriteSpec = section.decode()?;
+    spec.resolve_paths(folder);
+    spec.check_sending(queue)
+}
+
+// === impl WireVersion ===
+
+impl WireVersion {
+    /// The name of its message, as `protobuf_message` has it.
+    pub(crate) fn message(self) -> &'static str {
+        match self {
+            WireVersion::V1 => "prometheus.WriteRequest",
+            WireVersion::V2 => "io.prometheus.write.v2.Request",
+        }
+    }
+
+    /// The version whose message this is; nothing means 1.0.
+    pub(crate) fn of_message(message: &str) -> Result<WireVersion, Invalid> {
+        let known = [WireVersion::V1, WireVersion::V2];
+        if message.is_empty() {
+            return Ok(WireVersion::V1);
+        }
+        known.into_iter().find(|version| version.message() == message).ok_or_else(|| {
+            let [v1, v2] = known.map(WireVersion::message);
+            let words = "unknown type for remote write protobuf message";
+            let message =
+                format!("invalid protobuf_message value: {words} {message}, supported: {v1}, {v2}");
+            Invalid::new("protobuf_message", message)
+        })
+    }
+
+    fn encoding(self) -> Encoding {
+        match self {
+            WireVersion::V1 => Encoding::RemoteWrite1,
+            WireVersion::V2 => Encoding::RemoteWrite2,
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            WireVersion::V1 => "application/x-protobuf",
+            WireVersion::V2 => "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+        }
+    }
+
+    fn header(self) -> &'static str {
+        match self {
+            WireVersion::V1 => "0.1.0",
+            WireVersion::V2 => "2.0.0",
+        }
+    }
+}
+
+// === impl RemoteWriteConfig ===
+
+impl RemoteWriteConfig {
+    /// How the module is made.
+    pub(crate) fn build(self) -> Build {
+        Arc::new(move |clock| {
+            let client = reqwest::Client::builder().build().map_err(|source| BuildError {
+                what: format!("the HTTP client for {}", self.url),
+                source: Box::new(source),
+            })?;
+            let config = self.clone();
+            let fell_back = AtomicBool::new(false);
+            Ok(Box::new(RemoteWrite { config, client, clock: Arc::clone(clock), fell_back }))
+        })
+    }
+}
+
+// === impl RemoteWrite ===
+
+impl RemoteWrite {
+    fn version(&self) -> WireVersion {
+        if self.fell_back.load(Ordering::Relaxed) { WireVersion::V1 } else { self.config.version }
+    }
+}
+
+impl Module for RemoteWrite {
+    fn format(&self) -> Format {
+        Format { encoding: self.version().encoding(), compression: Compression::Snappy }
+    }
+
+    fn endpoint(&self) -> String {
+        match url::Url::parse(&self.config.url) {
+            Ok(mut url) => {
+                let _no_password_to_hide = url.set_password(None);
+                url.to_string()
+            }
+            Err(_) => self.config.url.clone(),
+        }
+    }
+
+    fn send<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Verdict> {
+        Box::pin(async move {
+            let version = match parcel.format.encoding {
+                Encoding::RemoteWrite2 => WireVersion::V2,
+                Encoding::RemoteWrite1 | Encoding::JsonLines => WireVersion::V1,
+            };
+            let answer = match self.post(version, parcel).await {
+                Ok(answer) => answer,
+                Err(why) => return Verdict::Retry { after: None, why },
+            };
+            if answer.status == 415 && version == WireVersion::V2 {
+                self.fell_back.store(true, Ordering::Relaxed);
+                return Verdict::OtherFormat { why: answer.into_error() };
+            }
+            answer.judge(version, parcel, self.config.retry_on_http_429)
+        })
+    }
+}

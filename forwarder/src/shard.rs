@@ -1,0 +1,176 @@
+//! The open block of one shard: samples are appended to it until it is full or old enough.
+//!
+//! What holds: a sealed block goes to the shard's lane of the queue at once; samples that a sender
+//! can see are in the ledger already. Not here: which samples (`destination/append.rs`).
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::Layout;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::block::{Block, Compression, Counts, Encoding, Format};
+use crate::encode::{Encoder, Extent};
+use crate::queue::{Lane, Queue};
+
+/// A block is sealed at this size even if it has few samples: label values may be long.
+const BLOCK_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Buffers kept for the next blocks; a shard needs one to fill and one being sent.
+const POOLED_BUFFERS_MAX: usize = 4;
+
+/// One open block and the lane it goes to.
+pub(crate) struct Shard {
+    pub(crate) lane: Lane,
+    /// Told when a block is begun or sealed.
+    pub(crate) changed: Notify,
+    queue: Arc<Queue>,
+    pool: Arc<BufferPool>,
+    samples_max: u64,
+    /// A lock, because every source's batches may go to this shard; held for one batch.
+    open: Mutex<OpenBlock>,
+}
+
+/// Samples that are not sealed yet.
+#[derive(Debug)]
+pub(crate) struct OpenBlock {
+    pub(crate) encoder: Encoder,
+    pub(crate) extent: Extent,
+    /// When its first sample came.
+    since: Option<Instant>,
+    /// Keeps the label pairs alive that the encoder remembers by number.
+    layouts: Vec<Arc<Layout>>,
+}
+
+/// Memory of sent blocks, for the next ones.
+#[derive(Debug, Default)]
+pub(crate) struct BufferPool(Mutex<Vec<Vec<u8>>>);
+
+// === impl Shard ===
+
+impl Shard {
+    /// A shard with its own lane; blocks are sealed at `samples_max` samples.
+    pub(crate) fn new(
+        queue: Arc<Queue>,
+        pool: Arc<BufferPool>,
+        encoding: Encoding,
+        samples_max: u64,
+    ) -> Shard {
+        let open = Mutex::new(OpenBlock::new(encoding));
+        let lane = queue.open_lane();
+        Shard { lane, changed: Notify::new(), queue, pool, samples_max, open }
+    }
+
+    /// The open block, to append to.
+    pub(crate) fn open(&self) -> MutexGuard<'_, OpenBlock> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Samples that may still be appended before the block is full.
+    pub(crate) fn room(&self, open: &OpenBlock) -> u64 {
+        if open.encoder.bytes() >= BLOCK_BYTES_MAX {
+            return 0;
+        }
+        self.samples_max.saturating_sub(open.extent.counts.total())
+    }
+
+    /// Moves the open block to the queue. Its samples must be in the ledger.
+    pub(crate) fn seal(&self, open: &mut OpenBlock) {
+        if open.extent.counts.is_empty() {
+            return;
+        }
+        let bytes = open.encoder.finish(self.pool.take());
+        let Extent { counts, oldest_ms, newest_ms } = open.extent;
+        let format = Format { encoding: open.encoder.encoding(), compression: Compression::None };
+        let block = Block { format, bytes: bytes.into(), counts, oldest_ms, newest_ms };
+        open.extent = Extent::EMPTY;
+        open.since = None;
+        open.layouts.clear();
+        self.queue.push(self.lane, block);
+        self.changed.notify_one();
+    }
+
+    /// Seals the open block whatever its size.
+    pub(crate) fn flush(&self) {
+        let mut open = self.open();
+        self.seal(&mut open);
+    }
+
+    /// Seals the open block if its first sample came `age` ago; otherwise says when that will be.
+    pub(crate) fn seal_if_older(&self, age: Duration) -> Option<Instant> {
+        let mut open = self.open();
+        let due = open.since? + age;
+        if due > Instant::now() {
+            return Some(due);
+        }
+        self.seal(&mut open);
+        None
+    }
+
+    /// Samples in the open block.
+    #[cfg(test)]
+    pub(crate) fn open_counts(&self) -> Counts {
+        self.open().extent.counts
+    }
+}
+
+// === impl OpenBlock ===
+
+impl OpenBlock {
+    fn new(encoding: Encoding) -> OpenBlock {
+        let encoder = Encoder::new(encoding);
+        OpenBlock { encoder, extent: Extent::EMPTY, since: None, layouts: Vec::new() }
+    }
+
+    /// Must be called before samples of `layout` are appended: keeps it until the block is sealed.
+    pub(crate) fn hold(&mut self, layout: &Arc<Layout>) {
+        let known = self.layouts.last().is_some_and(|last| Arc::ptr_eq(last, layout));
+        if !known {
+            self.layouts.push(Arc::clone(layout));
+        }
+    }
+
+    /// Takes `encoding` for the next samples, if the block is still empty.
+    pub(crate) fn prefer(&mut self, encoding: Encoding) {
+        if self.encoder.encoding() != encoding && self.extent.counts.is_empty() {
+            self.encoder = Encoder::new(encoding);
+        }
+    }
+
+    /// Notes samples that were appended. Whether they are the first ones.
+    pub(crate) fn appended(&mut self, counts: Counts, timestamp_ms: i64) -> bool {
+        let first = self.since.is_none() && !counts.is_empty();
+        if first {
+            self.since = Some(Instant::now());
+        }
+        if !counts.is_empty() {
+            self.extent.add(counts, timestamp_ms);
+        }
+        first
+    }
+}
+
+// === impl BufferPool ===
+
+impl BufferPool {
+    /// An empty buffer, with memory if there is a used one.
+    pub(crate) fn take(&self) -> Vec<u8> {
+        self.buffers().pop().unwrap_or_default()
+    }
+
+    /// Takes back the memory of bytes that nobody else holds.
+    pub(crate) fn give(&self, bytes: Bytes) {
+        let Ok(bytes) = bytes.try_into_mut() else { return };
+        let mut buffer = Vec::from(bytes);
+        buffer.clear();
+        let mut buffers = self.buffers();
+        if buffers.len() < POOLED_BUFFERS_MAX && buffer.capacity() <= BLOCK_BYTES_MAX {
+            buffers.push(buffer);
+        }
+    }
+
+    fn buffers(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
