@@ -25,6 +25,7 @@ use axum::response::{Redirect, Response};
 use axum::routing::{any, get};
 use kit::Clock;
 use kit::metrics::SelfMetrics;
+use tower_http::compression::CompressionLayer;
 
 use crate::reload::Reloader;
 use answer::unavailable;
@@ -95,7 +96,9 @@ pub(crate) fn router(admin: Admin, status_center: Router, prefix: &str) -> Route
     for path in UNAVAILABLE {
         ours = ours.route(path, any(unavailable));
     }
-    let all = ours.with_state(Arc::new(admin)).fallback_service(status_center);
+    // The status center compresses by itself, what may be compressed of it: lists, not watches.
+    let ours = ours.with_state(Arc::new(admin)).layer(CompressionLayer::new());
+    let all = ours.fallback_service(status_center);
     let counted = axum::middleware::from_fn_with_state(metrics, web_metrics::count);
     if prefix.is_empty() {
         return all.layer(counted);

@@ -7,10 +7,11 @@ pub(crate) use daemon_flags::DaemonFlags;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::simulate;
+use crate::{demo, simulate};
 
 /// Scrapes a fleet as Prometheus does, routes every sample by its data type, and knows what
 /// everything is doing now.
@@ -35,8 +36,10 @@ pub(crate) enum Command {
     Check(CheckCommand),
     /// Runs a fleet of simulated hosts.
     Simulate(SimulateFlags),
-    //
-    //Demo(crate::demo::Options),
+    /// Runs a simulated fleet and the daemon that watches it.
+    Demo(demo::Options),
+    /// Lists the modules that a destination can be of.
+    Modules,
 }
 
 /// What to check.
@@ -101,6 +104,22 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
     let flags = flags_as_text(&matches);
     let cli = Cli::from_arg_matches_mut(&mut matches)?;
     Ok(Parsed { cli, flags, ignored })
+}
+
+/// Says once which flags have no effect.
+pub(crate) fn warn_about(ignored: &[String]) {
+    if !ignored.is_empty() {
+        let flags = ignored.join(", ");
+        tracing::warn!(flags, "flags of a Prometheus server have no effect here");
+    }
+}
+
+/// Prints the modules, in the order of the documentation.
+pub(crate) fn list_modules() -> ExitCode {
+    for module in forwarder::MODULES {
+        println!("{:<16}{}", module.name, module.about);
+    }
+    ExitCode::SUCCESS
 }
 
 fn flags_as_text(matches: &ArgMatches) -> Vec<(String, String)> {

@@ -26,6 +26,7 @@ use crate::config::{Config, Files};
 use crate::reload::{Parts, Reloader};
 use crate::server::{Bound, Limits, Server, ServerMetrics};
 use crate::stop_signal::StopSignals;
+use crate::web_config::WebConfig;
 
 /// The name under which routes and forwarders know the status center.
 const STATUS_DESTINATION: &str = "status";
@@ -100,6 +101,7 @@ impl Daemon {
         let files = Files { main: flags.config_file.clone(), routing: flags.routing_file.clone() };
         let config = Arc::new(Config::load(&files)?);
         info!(file = %files.main.display(), "configuration loaded");
+        let web_config = flags.web_config_file.as_deref().map(WebConfig::open).transpose()?;
         let bound = Bound::to(&flags.listen_addresses).await?;
 
         let tools = Tools {
@@ -137,7 +139,8 @@ impl Daemon {
             connections_max: flags.max_connections,
             read_timeout: flags.read_timeout.to_std(),
         };
-        let server = bound.serve(router, limits, ServerMetrics::register(&tools.metrics));
+        let server_metrics = ServerMetrics::register(&tools.metrics);
+        let server = bound.serve(router, limits, server_metrics, web_config);
         for address in addresses {
             info!(%address, "listening");
         }

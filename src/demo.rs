@@ -60,8 +60,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         .build()
         .context("start the threads of the fleet")?;
     let simulation = fleet.block_on(async {
-        let simulation = Simulation::start(&options.fleet).await?;
-        simulation.write_targets_file(&folder.join(TARGETS_FILE))?;
+        let simulation = Simulation::start(&options.fleet, &folder.join(TARGETS_FILE)).await?;
         receiver::start(RECEIVER).await.with_context(|| format!("listen on {RECEIVER}"))?;
         anyhow::Ok(simulation)
     })?;

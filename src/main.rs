@@ -1,34 +1,49 @@
 //! The `rollcall` program: reads the command line and does what it says.
 
+mod admin;
+mod check;
 mod cli;
+mod config;
+mod daemon;
+mod demo;
 mod logging;
+mod reload;
+mod server;
 mod simulate;
 mod stop_signal;
+mod web_config;
 
 use std::process::ExitCode;
 
-use cli::{Command, Parsed};
+use cli::{CheckCommand, Command, Parsed};
 use logging::{LogFormat, LogLevel};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let Parsed { cli, flags, ignored } = match cli::parse(std::env::args_os()) {
+    let parsed = match cli::parse(std::env::args_os()) {
         Ok(parsed) => parsed,
         Err(error) => {
             let _ = error.print();
             return ExitCode::from(error.exit_code().clamp(0, 255) as u8);
         }
     };
-    let done = match cli.command {
+    // One provider for the process; the second of two installations is refused, and there is one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let done = match parsed.cli.command {
+        Some(Command::Check(CheckCommand::Config(flags))) => return check::configs(&flags),
+        Some(Command::Modules) => return cli::list_modules(),
         Some(Command::Simulate(flags)) => {
             logging::start(LogLevel::Info, LogFormat::Logfmt);
             simulate::run(&flags.options, &flags.targets_file)
         }
-        _ => Ok(()),
+        Some(Command::Demo(options)) => {
+            logging::start(LogLevel::Info, LogFormat::Logfmt);
+            demo::run(options)
+        }
+        None => run_daemon(parsed),
     };
-    let _ = (flags, ignored);
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -36,4 +51,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn run_daemon(Parsed { cli, flags, ignored }: Parsed) -> anyhow::Result<()> {
+    logging::start(cli.daemon.log_level, cli.daemon.log_format);
+    cli::warn_about(&ignored);
+    let on_ready = Box::new(|| ());
+    daemon::run(daemon::Options { flags: cli.daemon, flags_text: flags, on_ready })
 }

@@ -14,6 +14,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use kit::{Chain, Shutdown, Stopper};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -23,11 +24,16 @@ mod metrics;
 
 pub(crate) use metrics::ServerMetrics;
 
+use crate::web_config::{self, WebConfig};
+
 /// How long to wait after an accept that failed, so that a lack of file descriptors does not
 /// become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Between two pings of an HTTP/2 connection; one that answers none is closed.
 const PING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Time for a TLS handshake, as with Go's server.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What connections may do.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +71,7 @@ struct Connections {
     room: Arc<Semaphore>,
     graceful: GracefulShutdown,
     metrics: ServerMetrics,
+    web_config: Option<Arc<WebConfig>>,
 }
 
 // === impl Bound ===
@@ -96,8 +103,21 @@ impl Bound {
         self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
-    /// Starts to accept, on the current runtime.
-    pub(crate) fn serve(self, router: Router, limits: Limits, metrics: ServerMetrics) -> Server {
+    /// Starts to accept, on the current runtime. With TLS and passwords as `web_config` says.
+    pub(crate) fn serve(
+        self,
+        router: Router,
+        limits: Limits,
+        metrics: ServerMetrics,
+        web_config: Option<Arc<WebConfig>>,
+    ) -> Server {
+        let router = match &web_config {
+            None => router,
+            Some(config) => router.layer(axum::middleware::from_fn_with_state(
+                Arc::clone(config),
+                web_config::guard,
+            )),
+        };
         let (stopper, stop) = Stopper::new();
         let connections = Arc::new(Connections {
             router,
@@ -105,6 +125,7 @@ impl Bound {
             room: Arc::new(Semaphore::new(limits.connections_max)),
             graceful: GracefulShutdown::new(),
             metrics,
+            web_config,
         });
         let mut listeners = JoinSet::new();
         for listener in self.listeners {
@@ -174,16 +195,30 @@ impl Connections {
         }
         self.metrics.accepted.inc();
         let closed = self.metrics.closed.clone();
-        let connection = converse(self.router.clone(), self.limits, self.graceful.watcher(), stream);
+        let (router, limits, watcher) = (self.router.clone(), self.limits, self.graceful.watcher());
+        let tls = self.web_config.as_ref().and_then(|config| config.tls());
         tokio::spawn(async move {
-            connection.await;
+            match tls {
+                None => converse(router, limits, watcher, stream).await,
+                Some(tls) => {
+                    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
+                    match handshake.await {
+                        Ok(Ok(stream)) => converse(router, limits, watcher, stream).await,
+                        Ok(Err(error)) => debug!(error = %Chain(&error), "TLS handshake failed"),
+                        Err(_) => debug!("TLS handshake took too long"),
+                    }
+                }
+            }
             closed.inc();
             drop(room);
         });
     }
 }
 
-async fn converse(router: Router, limits: Limits, watcher: Watcher, stream: TcpStream) {
+async fn converse<S>(router: Router, limits: Limits, watcher: Watcher, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.read_timeout);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL);
@@ -216,7 +251,7 @@ mod tests {
         let address = bound.addresses()[0];
         let metrics = ServerMetrics::register(&kit::metrics::SelfMetrics::new());
         let router = Router::new().route("/", get(async || "hello"));
-        (bound.serve(router, LIMITS, metrics.clone()), address, metrics)
+        (bound.serve(router, LIMITS, metrics.clone(), None), address, metrics)
     }
 
     #[tokio::test]

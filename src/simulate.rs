@@ -74,11 +74,15 @@ pub(crate) struct Simulation {
 // === impl Simulation ===
 
 impl Simulation {
-    /// Starts all exporters and the control port on the current runtime.
+    /// Starts all exporters on the current runtime, writes the `file_sd` file of the fleet, and
+    /// answers on the control port when that is done.
     ///
     /// # Errors
-    /// An address is taken.
-    pub(crate) async fn start(options: &Options) -> Result<Simulation, StartError> {
+    /// An address is taken, or the file cannot be written.
+    pub(crate) async fn start(
+        options: &Options,
+        targets_file: &Path,
+    ) -> Result<Simulation, StartError> {
         let size = Size { hosts: options.hosts, vms_per_host: options.vms, seed: options.seed };
         let fleet = Arc::new(Fleet::new(size, SystemClock::shared(), options.port));
         let (stopper, stop) = Stopper::new();
@@ -90,19 +94,12 @@ impl Simulation {
             let (fleet, host) = (Arc::clone(&fleet), Arc::clone(host));
             tasks.spawn(exporter::serve(fleet, host, listener, stop.clone()));
         }
+        let failed = |source| StartError::TargetsFile { path: targets_file.to_owned(), source };
+        targets_file::write(&fleet, targets_file).map_err(failed)?;
         let control = serve_control(options.control, &fleet, stop, &mut tasks);
         let address = options.control;
         let control = control.await.map_err(|source| StartError::Control { address, source })?;
         Ok(Simulation { fleet, control, tasks, stopper })
-    }
-
-    /// Writes the `file_sd` file of the fleet.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub(crate) fn write_targets_file(&self, path: &Path) -> Result<(), StartError> {
-        let failed = |source| StartError::TargetsFile { path: path.to_owned(), source };
-        targets_file::write(&self.fleet, path).map_err(failed)
     }
 
     /// Where the control port listens.
@@ -155,8 +152,7 @@ pub(crate) fn run(options: &Options, targets_file: &Path) -> anyhow::Result<()> 
         .context("start the threads of the simulation")?;
     runtime.block_on(async {
         let mut signals = StopSignals::listen().context("listen for signals")?;
-        let simulation = Simulation::start(options).await?;
-        simulation.write_targets_file(targets_file)?;
+        let simulation = Simulation::start(options, targets_file).await?;
         let (first, last) = simulation.addresses();
         println!("fleet    {} hosts, http://{first}/metrics to {last}", options.hosts);
         println!("targets  {}", targets_file.display());

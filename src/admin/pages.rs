@@ -84,6 +84,28 @@ fn tell_rest(page: &mut Page, all: usize) {
     }
 }
 
+fn forwarders(admin: &Admin, prefix: &str) -> Html<String> {
+    let mut page = Page::new("Forwarders", prefix);
+    let rows = admin.forwarder.destinations().into_iter().map(|destination| {
+        let account = destination.account;
+        let state = if destination.alert { "down" } else { "up" };
+        let error = destination.last_error.map(|error| error.message).unwrap_or_default();
+        [
+            format!("<span class={state}>{}</span>", Text(destination.name)),
+            format!("{} <small>{}</small>", destination.module, Text(destination.endpoint)),
+            account.accepted.total().to_string(),
+            account.delivered.total().to_string(),
+            account.queued.total().to_string(),
+            account.dropped_in_all().total().to_string(),
+            destination.shards.to_string(),
+            Text(error).to_string(),
+        ]
+    });
+    let head = ["Name", "Module", "Accepted", "Delivered", "Queued", "Dropped", "Shards", "Error"];
+    page.table(head, rows);
+    page.done()
+}
+
 fn config(admin: &Admin, prefix: &str) -> Html<String> {
     let mut page = Page::new("Configuration", prefix);
     page.push(format_args!("<pre>{}</pre>", Text(admin.reloader.current().yaml())));
