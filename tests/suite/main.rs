@@ -1,10 +1,24 @@
 //! The whole program against the world: real exporters, real receivers, real clients, and fakes
 //! where the real thing cannot be made to misbehave. One binary, a file per theme.
 
+mod config; // mistakes in files, and what is said of them; the files in configs/
 mod differential; // Prometheus and rollcall on the same targets, case by case
+mod drop_in; // one prometheus.yml of a real exporter, through both
+mod fleet; // what happens to a simulated fleet reaches listeners
+mod forward; // destinations: delivered, waiting, or dropped and counted
+mod kinds; // the kinds and routes that the stories use
+mod kubectl; // the real kubectl
+mod reload; // a new configuration while everything runs
+mod scrape; // targets, discovery, pools
+mod shutdown; // stopping in the order of the data
+mod status; // what objects are made of, and whose word counts
 mod tidy; // what review forgets: layers, sizes, headers, lists that must agree
+mod watch; // edges, versions, resuming
+
+/// The program under test.
+const BINARY: &str = env!("CARGO_BIN_EXE_rollcall");
 
 /// A rollcall ready to be configured and started.
 fn rollcall() -> testkit::Launch {
-    testkit::Launch::new(env!("CARGO_BIN_EXE_rollcall"))
+    testkit::Launch::new(BINARY)
 }

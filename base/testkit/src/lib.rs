@@ -6,6 +6,7 @@
 //! everything that is started ends when its handle is dropped.
 
 mod config;
+mod fleet;
 mod kubectl;
 mod metrics;
 mod node_exporter;
@@ -20,9 +21,11 @@ mod samples;
 mod server;
 mod target;
 mod wait;
+mod watcher;
 mod wire;
 
 pub use config::{Config, Job, config, job};
+pub use fleet::Fleet;
 pub use kubectl::{Kubectl, Printed};
 pub use metrics::Metrics;
 pub use node_exporter::NodeExporter;
@@ -36,3 +39,4 @@ pub use samples::{LabelSet, Sample, is_stale, label_set, show};
 pub use server::Request;
 pub use target::FakeTarget;
 pub use wait::{DEADLINE, wait_until};
+pub use watcher::{Event, Watcher};

@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::ports::free_address;
 use crate::process::Process;
 use crate::wait::{DEADLINE, wait_until};
+use crate::watcher::Watcher;
 
 /// The name of the configuration in the folder.
 const CONFIG_FILE: &str = "rollcall.yml";
@@ -114,6 +115,7 @@ impl Launch {
         command
             .arg(format!("--config.file={}", path.display()))
             .arg(format!("--web.listen-address={address}"))
+            .arg("--web.enable-lifecycle")
             .args(&self.arguments)
             .current_dir(self.folder.path())
             .env("NO_COLOR", "1");
@@ -141,6 +143,15 @@ impl Rollcall {
         self.process.log()
     }
 
+    /// Waits until it has logged a line with these words in it.
+    pub async fn wait_for_log(&self, words: &str) {
+        wait_until(&format!("it logs {words:?}"), DEADLINE, || async {
+            let log = self.log();
+            if log.contains(words) { Ok(()) } else { Err(log) }
+        })
+        .await;
+    }
+
     /// The process.
     pub fn process(&self) -> &Process {
         &self.process
@@ -165,6 +176,60 @@ impl Rollcall {
         let (status, body) = self.get(path).await;
         assert_eq!(status, 200, "GET {path}: {body}");
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("GET {path}: {error}: {body}"))
+    }
+
+    /// Opens a watch on this path.
+    pub async fn watch(&self, path: &str) -> Watcher {
+        Watcher::open(&self.url(path)).await
+    }
+
+    /// The names of the objects that `GET path` lists, sorted.
+    pub async fn names(&self, path: &str) -> Vec<String> {
+        let list = self.json(path).await;
+        let items = list["items"].as_array().unwrap_or_else(|| panic!("no list: {list}"));
+        let name = |item: &Value| item["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let mut names: Vec<String> = items.iter().map(name).collect();
+        names.sort();
+        names
+    }
+
+    /// Sends a request with a JSON body; status and answer.
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &Value,
+    ) -> (u16, Value) {
+        let method = method.parse().expect("an HTTP method");
+        let request = self.client.request(method, self.url(path));
+        let request = request.header("Content-Type", content_type).body(body.to_string());
+        let response = request.send().await.unwrap_or_else(|error| panic!("{path}: {error:?}"));
+        let status = response.status().as_u16();
+        let text = response.text().await.unwrap_or_else(|error| panic!("{path}: {error:?}"));
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Waits until this target (`host:port`) was scraped `n` more times, whatever came of it.
+    pub async fn wait_for_scrapes(&self, target: &str, n: usize) {
+        let mut last = String::new();
+        for nth in 0..=n {
+            let what = format!("{target} is scraped ({nth} of {n})");
+            last = wait_until(&what, DEADLINE, || async {
+                let seen = self.last_scrape(target).await;
+                if seen != last { Ok(seen) } else { Err(seen) }
+            })
+            .await;
+        }
+    }
+
+    async fn last_scrape(&self, target: &str) -> String {
+        let targets = self.json("/api/v1/targets").await;
+        let active = targets["data"]["activeTargets"].as_array().cloned().unwrap_or_default();
+        let found = active.iter().find(|found| {
+            found["scrapeUrl"].as_str().is_some_and(|url| url.contains(&format!("{target}/")))
+        });
+        found.map_or_else(String::new, |found| found["lastScrape"].to_string())
     }
 
     /// Its own metrics.
@@ -206,7 +271,15 @@ impl Rollcall {
 
     /// As [`Rollcall::stop`], but warnings and errors with one of these words in them are fine.
     pub async fn stop_expecting(self, announced: &[&str]) -> Stopped {
-        let stopped = self.terminate().await;
+        self.process.signal("TERM").await;
+        self.ended_expecting(announced).await
+    }
+
+    /// Waits until it has ended, after it was told to; what holds for
+    /// [`Rollcall::stop_expecting`] must hold.
+    pub async fn ended_expecting(mut self, announced: &[&str]) -> Stopped {
+        let status = self.process.exit(STOP_WITHIN).await;
+        let stopped = Stopped { status, log: self.process.log(), folder: self.folder };
         assert!(stopped.status.success(), "it ended with {}:\n{}", stopped.status, stopped.log);
         let complaints = complaints(&stopped.log);
         let surprises: Vec<_> =
