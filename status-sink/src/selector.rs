@@ -14,6 +14,7 @@ mod cost;
 mod expression;
 mod fields;
 mod labels;
+mod subject;
 mod text;
 mod trigger;
 mod view;
@@ -96,6 +97,18 @@ pub(crate) struct SelectorError {
     pub(crate) character: usize,
     /// What is wrong there.
     pub(crate) reason: String,
+}
+
+// === impl Scalar ===
+
+impl<'o> Scalar<'o> {
+    /// The text, if it is one.
+    pub(crate) fn text(self) -> Option<&'o str> {
+        match self {
+            Scalar::Text(text) => Some(text),
+            Scalar::Number(_) | Scalar::Bool(_) => None,
+        }
+    }
 }
 
 // === impl Selector ===
@@ -182,6 +195,13 @@ impl Selector {
     /// with an index on the field, only those objects need be asked.
     pub(crate) fn required(&self, at: usize) -> Option<Vec<Scalar<'_>>> {
         self.condition.as_ref()?.required(condition::Place::Field(at))
+    }
+
+    /// Values of which a matching object's label `key` must have one, if the selectors say so.
+    pub(crate) fn required_labels(&self, key: &str) -> Option<Vec<Scalar<'_>>> {
+        let place = condition::Place::Label(key.into());
+        let by_field = || self.condition.as_ref()?.required(place);
+        self.labels.required(key).or_else(by_field)
     }
 
     /// The one name a matching object must have, if the condition says so.

@@ -79,6 +79,13 @@ impl Failure {
         Failure::new(StatusCode::CONFLICT, "Conflict", message).about(about)
     }
 
+    /// A limit of the configuration is reached.
+    pub(crate) fn forbidden(about: About<'_>, why: &str) -> Failure {
+        let About { group, plural, name } = about;
+        let message = format!("{plural}.{group} {name:?} is forbidden: {why}");
+        Failure::new(StatusCode::FORBIDDEN, "Forbidden", message).about(about)
+    }
+
     /// The version is not known here: read everything again.
     pub(crate) fn expired(message: impl Into<String>) -> Failure {
         Failure::new(StatusCode::GONE, "Expired", message)

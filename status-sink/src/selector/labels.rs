@@ -4,8 +4,8 @@
 //! `!=` and `notin` also match where the label is missing, as they do there. Values are not held
 //! to Kubernetes' character set: labels that come from series may be any text.
 
-use super::SelectorError;
 use super::text::Cursor;
+use super::{Scalar, SelectorError};
 
 /// All requirements must hold.
 #[derive(Debug, Default)]
@@ -53,6 +53,16 @@ impl LabelSelector {
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Values of which label `key` must have one, if there is such a requirement.
+    pub(super) fn required(&self, key: &str) -> Option<Vec<Scalar<'_>>> {
+        self.0.iter().filter(|requirement| *requirement.key == *key).find_map(|requirement| {
+            match &requirement.test {
+                Test::In(values) => Some(values.iter().map(|value| Scalar::Text(value)).collect()),
+                _ => None,
+            }
+        })
     }
 
     pub(super) fn matches<'o>(&self, label: impl Fn(&str) -> Option<&'o str>) -> bool {

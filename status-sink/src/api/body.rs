@@ -1,0 +1,126 @@
+//! What clients send, read within limits: bytes, UTF-8, JSON (or YAML), levels.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::Value;
+
+use super::failure::Failure;
+use super::patch;
+
+/// Bytes of a request about one object (etcd's limit for one value is 1.5 MiB).
+pub(crate) const OBJECT_BYTES_MAX: usize = 1024 * 1024;
+
+/// The whole body.
+///
+/// # Errors
+/// 413 if it is longer than `limit_bytes`, 400 if it breaks off.
+pub(crate) async fn read(body: Body, limit_bytes: usize) -> Result<Bytes, Failure> {
+    match Limited::new(body, limit_bytes).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Failure::too_large(limit_bytes)),
+        Err(_) => Err(Failure::bad_request("the body of the request broke off")),
+    }
+}
+
+/// The media type of the body, in lower case and without parameters; JSON if none is named.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let plain = value.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+    if plain.is_empty() { "application/json".to_owned() } else { plain.to_ascii_lowercase() }
+}
+
+/// An object as JSON or YAML.
+///
+/// # Errors
+/// 415 for other media types, 400 for what cannot be read.
+pub(crate) fn object(media_type: &str, bytes: &[u8]) -> Result<Value, Failure> {
+    match media_type {
+        "application/json" | "text/json" | "application/x-www-form-urlencoded" => json(bytes),
+        "application/yaml" | "application/x-yaml" | "text/yaml" => yaml(bytes),
+        _ => Err(Failure::unsupported_media_type("application/json, application/yaml")),
+    }
+}
+
+/// A JSON text.
+///
+/// # Errors
+/// 400 if it is none, or has too many levels.
+pub(crate) fn json(bytes: &[u8]) -> Result<Value, Failure> {
+    let text = utf8(bytes)?;
+    let value = serde_json::from_str(text)
+        .map_err(|error| Failure::bad_request(format!("read the body as JSON: {error}")))?;
+    shallow(value)
+}
+
+/// A YAML text; JSON is YAML.
+///
+/// # Errors
+/// 400 if it is none, or has too many levels.
+pub(crate) fn yaml(bytes: &[u8]) -> Result<Value, Failure> {
+    let text = utf8(bytes)?;
+    if text.trim_start().starts_with('{') {
+        return json(bytes);
+    }
+    let value = serde_yaml::from_str(text)
+        .map_err(|error| Failure::bad_request(format!("read the body as YAML: {error}")))?;
+    shallow(value)
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, Failure> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let at = error.valid_up_to();
+        Failure::bad_request(format!("the body is not UTF-8 at byte {at}"))
+    })
+}
+
+fn shallow(value: Value) -> Result<Value, Failure> {
+    if patch::depth(&value) <= patch::DEPTH_MAX {
+        return Ok(value);
+    }
+    let message = format!("the body has more than {} levels", patch::DEPTH_MAX);
+    Err(Failure::bad_request(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(body: &[u8], want: &str) {
+        match object("application/json", body) {
+            Ok(value) => assert_eq!(value.to_string(), want),
+            Err(failure) => {
+                assert_eq!(failure.code(), 400);
+                assert!(failure.message().contains(want), "{}", failure.message());
+            }
+        }
+    }
+
+    #[test]
+    fn bodies_that_are_no_json_are_refused() {
+        check(br#"{"a": 1}"#, r#"{"a":1}"#);
+        check(b"", "read the body as JSON: EOF");
+        check(b"{\"a\": \xff}", "not UTF-8 at byte 6");
+        check(b"{\"a\": 1} trailing", "trailing characters");
+        check("[".repeat(100_000).as_bytes(), "recursion limit");
+        let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
+        check(deep.as_bytes(), "more than 64 levels");
+    }
+
+    #[test]
+    fn objects_may_be_yaml() {
+        let value = object("application/yaml", b"metadata:\n  name: vm-1\nstatus: {cpu: 0.5}\n");
+        assert_eq!(value.unwrap().to_string(), r#"{"metadata":{"name":"vm-1"},"status":{"cpu":0.5}}"#);
+        assert_eq!(object("application/yaml", b"a: [").unwrap_err().code(), 400);
+        assert_eq!(object("application/cbor", b"{}").unwrap_err().code(), 415);
+    }
+
+    #[tokio::test]
+    async fn a_body_longer_than_the_limit_is_not_read() {
+        let refused = read(Body::from("x".repeat(11)), 10).await.unwrap_err();
+        assert_eq!(refused.code(), 413);
+        assert_eq!(read(Body::from("0123456789"), 10).await.unwrap(), "0123456789");
+    }
+}
