@@ -1,0 +1,125 @@
+//! What the status center counts about itself.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use kit::metrics::SelfMetrics;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::event_log::Cause;
+use crate::store::Center;
+
+/// Counters of the status center.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    /// By [`Cause`]: events are many.
+    events: [Counter; Cause::ALL.len()],
+    /// Objects that were refused because there were too many of their kind.
+    pub(crate) refused_objects: Counter,
+    /// Batches that were taken.
+    pub(crate) batches: Counter,
+    /// Of those, the ones that said nothing new.
+    pub(crate) quiet_batches: Counter,
+}
+
+/// What is counted by looking.
+struct Sight(Weak<Center>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabel {
+    cause: &'static str,
+}
+
+struct KindLabel {
+    kind: String,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// Counters that everyone can see.
+    pub(crate) fn register(metrics: &SelfMetrics) -> Arc<Metrics> {
+        let events = Family::<CauseLabel, Counter>::default();
+        let this = Metrics {
+            events: Cause::ALL.map(|cause| {
+                events.get_or_create(&CauseLabel { cause: cause.word() }).clone()
+            }),
+            refused_objects: Counter::default(),
+            batches: Counter::default(),
+            quiet_batches: Counter::default(),
+        };
+        metrics.register(|registry| {
+            let registry = registry.sub_registry_with_prefix("rollcall_status");
+            registry.register("events", "Changes of objects, by who caused them", events);
+            registry.register(
+                "refused_objects",
+                "Objects that were not made because there were too many of their kind",
+                this.refused_objects.clone(),
+            );
+            registry.register("batches", "Batches that were taken", this.batches.clone());
+            registry.register(
+                "quiet_batches",
+                "Batches that were taken and said nothing new",
+                this.quiet_batches.clone(),
+            );
+        });
+        Arc::new(this)
+    }
+
+    /// Lets everyone see how much the status center holds.
+    pub(crate) fn observe(metrics: &SelfMetrics, center: &Arc<Center>) {
+        let sight = Box::new(Sight(Arc::downgrade(center)));
+        metrics.register(|registry| registry.register_collector(sight));
+    }
+
+    /// An event has happened.
+    pub(crate) fn event(&self, cause: Cause) {
+        self.events[cause as usize].inc();
+    }
+}
+
+// === impl Sight ===
+
+impl Collector for Sight {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(center) = self.0.upgrade() else { return Ok(()) };
+        let (kinds, sources) = center.look(|state| {
+            let kinds = state.kinds().map(|(_, store)| {
+                let label = KindLabel { kind: store.kind.name().to_owned() };
+                (label, store.table.len(), store.hub.n_events())
+            });
+            (kinds.collect::<Vec<_>>(), state.sources.len())
+        });
+        let mut gauge = |name: &str, help: &str, values: &[(Option<&KindLabel>, usize)]| {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (label, n) in values {
+                let value = ConstGauge::new(i64::try_from(*n).unwrap_or(i64::MAX));
+                let labels: Vec<(&str, &str)> =
+                    label.iter().map(|label| ("kind", label.kind.as_str())).collect();
+                value.encode(family.encode_family(&labels)?)?;
+            }
+            Ok::<(), fmt::Error>(())
+        };
+        let objects: Vec<_> = kinds.iter().map(|(label, n, _)| (Some(label), *n)).collect();
+        gauge("rollcall_status_objects", "Objects, by kind", &objects)?;
+        let events: Vec<_> = kinds.iter().map(|(label, _, n)| (Some(label), *n)).collect();
+        gauge("rollcall_status_kept_events", "Events that are kept, by kind", &events)?;
+        gauge("rollcall_status_sources", "Sources that report", &[(None, sources)])?;
+        let open = center.listeners.open();
+        gauge("rollcall_status_watches", "Open watches", &[(None, open)])?;
+        let help = "Watches that were told to list again because they were too slow";
+        let gone = encoder.encode_descriptor("rollcall_status_watch_gone", help, None, MetricType::Counter)?;
+        ConstCounter::new(center.listeners.gone() as u64).encode(gone)
+    }
+}
+
+impl fmt::Debug for Sight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sight")
+    }
+}

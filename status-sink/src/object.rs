@@ -1,0 +1,286 @@
+//! One object as it was between two events: its fields, and its JSON, written once.
+//!
+//! Invariant: never changes; a change makes a new object with a newer version. The JSON is what
+//! the fields say, compact, on one line, and names the version at a known place, so that an event
+//! can carry the same content under another version.
+
+mod draft;
+mod render;
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+pub(crate) use self::draft::Draft;
+pub(crate) use self::render::rfc3339_s;
+use crate::kind::{FieldId, Kind};
+use crate::value::{Text, Value};
+
+/// The condition that says whether the values are still confirmed by their reporter.
+pub(crate) const FRESH: &str = "Fresh";
+
+/// A version of an object, an event or a list: decimal, unique per event of a process, growing
+/// with the clock (`store/versions.rs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(crate) struct ResourceVersion(pub(crate) u64);
+
+/// Name and namespace: `name`, or `namespace/name`. Ordered as lists are.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key(Arc<str>);
+
+/// One object, at one version.
+#[derive(Debug)]
+pub(crate) struct Object {
+    pub(crate) key: Key,
+    pub(crate) version: ResourceVersion,
+    /// Stays the same for as long as the object lives.
+    pub(crate) uid: u128,
+    /// When it was made, in seconds since the epoch.
+    pub(crate) created_s: u32,
+    /// Grows when `spec` changes.
+    pub(crate) generation: u32,
+    pub(crate) labels: LabelSet,
+    /// By [`FieldId`].
+    pub(crate) fields: Box<[Value]>,
+    pub(crate) conditions: Option<Arc<Vec<Condition>>>,
+    /// What few objects have.
+    pub(crate) extra: Option<Box<Extra>>,
+    pub(crate) json: Box<[u8]>,
+    /// Where the digits of the version are in `json`.
+    pub(crate) version_at: u32,
+}
+
+/// Labels of an object, sorted by name; shared by the objects that have the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct LabelSet(pub(crate) Option<Arc<Vec<(Text, Text)>>>);
+
+/// What only the API gives to an object.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Extra {
+    /// Sorted by name.
+    pub(crate) annotations: Vec<(Box<str>, Box<str>)>,
+    /// Compact JSON of `spec`, as the API got it.
+    pub(crate) spec: Option<Box<str>>,
+    /// Compact JSON of `metadata.managedFields`.
+    pub(crate) managed_fields: Option<Box<str>>,
+}
+
+/// A condition of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Condition {
+    pub(crate) name: Text,
+    pub(crate) status: ConditionStatus,
+    /// One word in upper camel case; may be empty.
+    pub(crate) reason: Text,
+    pub(crate) message: Text,
+    /// Since when it has this status, in seconds since the epoch.
+    pub(crate) since_s: u32,
+}
+
+/// Whether a condition holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not.
+    False,
+    /// Nobody can say.
+    Unknown,
+}
+
+// === impl ResourceVersion ===
+
+impl fmt::Display for ResourceVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+// === impl Key ===
+
+impl Key {
+    /// `namespace` is empty for a cluster-scoped object. Neither may have a `/` in it.
+    pub(crate) fn new(namespace: &str, name: &str) -> Key {
+        if namespace.is_empty() { Key(name.into()) } else { Key(format!("{namespace}/{name}").into()) }
+    }
+
+    /// From `name` or `namespace/name`.
+    pub(crate) fn from_path(path: &str) -> Key {
+        Key(path.into())
+    }
+
+    /// `metadata.name`
+    pub(crate) fn name(&self) -> &str {
+        self.0.split_once('/').map_or(&self.0, |(_, name)| name)
+    }
+
+    /// `metadata.namespace`; empty for a cluster-scoped object.
+    pub(crate) fn namespace(&self) -> &str {
+        self.0.split_once('/').map_or("", |(namespace, _)| namespace)
+    }
+
+    /// `name` or `namespace/name`.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Key {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+// === impl Object ===
+
+impl Object {
+    /// `metadata.name`
+    pub(crate) fn name(&self) -> &str {
+        self.key.name()
+    }
+
+    /// `metadata.namespace`; empty for a cluster-scoped object.
+    pub(crate) fn namespace(&self) -> &str {
+        self.key.namespace()
+    }
+
+    /// The value of a field.
+    pub(crate) fn value(&self, field: FieldId) -> &Value {
+        &self.fields[usize::from(field.0)]
+    }
+
+    /// `metadata.annotations`, sorted by name.
+    pub(crate) fn annotations(&self) -> &[(Box<str>, Box<str>)] {
+        self.extra.as_ref().map_or(&[], |extra| &extra.annotations)
+    }
+
+    /// The JSON of `spec`, if the object has one.
+    pub(crate) fn spec(&self) -> Option<&str> {
+        self.extra.as_ref()?.spec.as_deref()
+    }
+
+    /// The JSON of `metadata.managedFields`, if the object has them.
+    pub(crate) fn managed_fields(&self) -> Option<&str> {
+        self.extra.as_ref()?.managed_fields.as_deref()
+    }
+
+    /// All conditions, `Fresh` first.
+    pub(crate) fn conditions(&self) -> &[Condition] {
+        self.conditions.as_ref().map_or(&[], |conditions| conditions)
+    }
+
+    /// A condition by its name.
+    pub(crate) fn condition(&self, name: &str) -> Option<&Condition> {
+        self.conditions().iter().find(|condition| condition.name.as_str() == name)
+    }
+
+    /// `metadata.uid`
+    pub(crate) fn uid_text(&self) -> String {
+        render::uid_text(self.uid)
+    }
+
+    /// The object as JSON, on one line.
+    pub(crate) fn json(&self) -> &[u8] {
+        &self.json
+    }
+
+    /// Appends the object's JSON with another version in it.
+    pub(crate) fn write_json_at(&self, version: ResourceVersion, out: &mut Vec<u8>) {
+        let at = self.version_at as usize;
+        let digits = self.json[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        out.extend_from_slice(&self.json[..at]);
+        out.extend_from_slice(itoa::Buffer::new().format(version.0).as_bytes());
+        out.extend_from_slice(&self.json[at + digits..]);
+    }
+
+    /// Bytes of memory, without what it shares with other objects.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of::<Object>() + 16 + self.json.len() + size_of_val(&*self.fields) + self.key.0.len()
+    }
+
+    /// Whether all that a client can see is the same but for the version.
+    pub(crate) fn says_the_same(&self, other: &Object) -> bool {
+        self.fields == other.fields
+            && self.labels == other.labels
+            && self.extra == other.extra
+            && (self.uid, self.generation) == (other.uid, other.generation)
+            && self.conditions() == other.conditions()
+    }
+
+    /// Writes the JSON from what the object says.
+    pub(crate) fn render(&mut self, kind: &Kind, buffer: &mut Vec<u8>) {
+        buffer.clear();
+        self.version_at = render::object(kind, self, buffer);
+        self.json = buffer.as_slice().into();
+    }
+}
+
+// === impl LabelSet ===
+
+impl LabelSet {
+    /// The value of a label.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.text(name).map(Text::as_str)
+    }
+
+    /// The value of a label, to share.
+    pub(crate) fn text(&self, name: &str) -> Option<&Text> {
+        let labels = self.0.as_ref()?;
+        let at = labels.binary_search_by(|(known, _)| known.as_str().cmp(name)).ok()?;
+        Some(&labels[at].1)
+    }
+
+    /// In the order of names.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().flat_map(|labels| labels.iter()).map(|(name, value)| {
+            (name.as_str(), value.as_str())
+        })
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|labels| labels.is_empty())
+    }
+}
+
+impl FromIterator<(Text, Text)> for LabelSet {
+    /// Of a name given twice the last value stays.
+    fn from_iter<I: IntoIterator<Item = (Text, Text)>>(labels: I) -> LabelSet {
+        let map: std::collections::BTreeMap<Text, Text> = labels.into_iter().collect();
+        LabelSet((!map.is_empty()).then(|| Arc::new(map.into_iter().collect())))
+    }
+}
+
+// === impl ConditionStatus ===
+
+impl ConditionStatus {
+    /// Kubernetes' word for it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            ConditionStatus::True => "True",
+            ConditionStatus::False => "False",
+            ConditionStatus::Unknown => "Unknown",
+        }
+    }
+
+    /// From Kubernetes' word.
+    pub(crate) fn from_word(word: &str) -> Option<ConditionStatus> {
+        let all = [ConditionStatus::True, ConditionStatus::False, ConditionStatus::Unknown];
+        all.into_iter().find(|status| status.word() == word)
+    }
+}
+
+impl From<bool> for ConditionStatus {
+    fn from(holds: bool) -> ConditionStatus {
+        if holds { ConditionStatus::True } else { ConditionStatus::False }
+    }
+}
+
+#[cfg(test)]
+mod tests;

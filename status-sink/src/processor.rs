@@ -1,0 +1,363 @@
+//! Batches to changes: who may change what, and in which order of time.
+//!
+//! Every value carries when it was observed, by our clock: for a scrape when its request was sent,
+//! for the API when the update has the store's lock. The newer observation wins, field by field.
+//!
+//! - What a source says is compared with what it said last; only differences take the lock. A
+//!   write by anyone else *disturbs* the sources that list the object: with their next batch they
+//!   say everything about it anew.
+//! - A source *claims* the objects that it lists. Of several claims the newest wins, for as long as
+//!   its source lists the object. An object whose last claim goes is absent, and the kind says
+//!   what becomes of it. A failed scrape takes no claim away.
+//! - All changes of one object in one batch are one event.
+//!
+//! Invariant: the sum of what the sources said last, newest claim first, overlaid by what the API
+//! said later, is what the store holds.
+
+mod block;
+mod report;
+mod roster;
+mod rules;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod time;
+
+use std::sync::Arc;
+
+use model::{Batch, BatchSink, Memo, Moment, Outcome, Role, Samples, Selection};
+
+use self::block::{Block, Word};
+use self::report::Report;
+use self::roster::Roster;
+pub(crate) use self::rules::Rules;
+pub(crate) use self::sources::{Sources, Tombstones};
+use self::sources::Flags;
+pub(crate) use self::time::Timers;
+use crate::object::Key;
+use crate::store::{Center, KindNo, SourceNo};
+
+/// Objects that are changed before the lock is given to others: about half a millisecond.
+const SLICE_OBJECTS_MAX: usize = 128;
+
+/// The sink of the status center.
+#[derive(Debug)]
+pub(crate) struct Processor {
+    center: Arc<Center>,
+}
+
+/// What is remembered of one source between two batches.
+#[derive(Debug)]
+struct Plan {
+    center: Arc<Center>,
+    source: SourceNo,
+    flags: Arc<Flags>,
+    rules: Arc<Rules>,
+    /// By [`place`] of a role.
+    roles: [Side; 2],
+    failing: Option<Failing>,
+    /// Objects that nobody lists any more, though the API touched them after that was seen.
+    lingering: Vec<(KindNo, Key)>,
+    has_ended: bool,
+}
+
+/// What the samples of one role mean, and what they said last.
+#[derive(Debug, Default)]
+struct Side {
+    block: Block,
+    roster: Roster,
+    /// Objects about which everything must be said anew.
+    unsettled: Vec<u32>,
+    words: Vec<Word>,
+}
+
+/// The source has not answered since.
+#[derive(Debug)]
+struct Failing {
+    since: Moment,
+    /// Kinds with a `stale_after` up to this have been marked.
+    marked: Option<std::time::Duration>,
+}
+
+// === impl Processor ===
+
+impl Processor {
+    /// Changes the objects of this status center.
+    pub(crate) fn new(center: Arc<Center>) -> Processor {
+        Processor { center }
+    }
+}
+
+impl BatchSink for Processor {
+    fn accept(&self, batch: &Batch, selected: &[Selection], memo: &mut Memo) {
+        let plan = memo.get_or_insert_with(|| Plan::enter(&self.center, batch));
+        if !Arc::ptr_eq(&plan.center, &self.center) {
+            *plan = Plan::enter(&self.center, batch);
+        }
+        // A reload in the middle makes the plan worthless; it is made anew, and that is rare.
+        while plan.take(batch, selected).is_err() {}
+        if plan.has_ended {
+            memo.clear();
+        }
+    }
+}
+
+/// The configuration has changed: start over.
+struct Outdated;
+
+// === impl Plan ===
+
+impl Plan {
+    fn enter(center: &Arc<Center>, batch: &Batch) -> Plan {
+        let rules = Arc::clone(&center.shelf().rules);
+        let (source, flags) = center.change(|state, _| state.sources.enter(&batch.source));
+        let mut roles: [Side; 2] = Default::default();
+        for (side, roster) in roles.iter_mut().zip(flags.adopt()) {
+            side.roster = roster;
+        }
+        let center = Arc::clone(center);
+        let (failing, lingering, has_ended) = Default::default();
+        Plan { center, source, flags, rules, roles, failing, lingering, has_ended }
+    }
+
+    /// Takes one batch. After [`Outdated`], take it again: what was done is done, and will not be
+    /// done twice.
+    fn take(&mut self, batch: &Batch, selected: &[Selection]) -> Result<(), Outdated> {
+        let shelf = self.center.shelf();
+        if !Arc::ptr_eq(&shelf.rules, &self.rules) {
+            self.start_over(&shelf.rules);
+        }
+        if batch.outcome == Outcome::Ended {
+            self.end(batch.sent);
+            return Ok(());
+        }
+        self.read(batch, selected);
+        let complete = batch.outcome == Outcome::Complete;
+        if complete {
+            self.flags.confirm(batch.sent);
+        }
+        let disturbed = self.flags.take_disturbed();
+        let quiet = self.roles.iter().all(Side::is_quiet);
+        if quiet && !disturbed && complete && self.failing.is_none() && self.lingering.is_empty() {
+            return Ok(());
+        }
+        if disturbed {
+            self.find_disturbed()?;
+        }
+        for role in [Role::Page, Role::Report] {
+            self.tell(role, batch.sent)?;
+        }
+        match &batch.outcome {
+            Outcome::Complete => self.has_answered(batch.sent),
+            Outcome::Failed(reason) => self.has_failed(batch.sent, reason),
+            Outcome::Ended => {}
+        }
+        Ok(())
+    }
+
+    /// Compares what the samples say with what they said last.
+    fn read(&mut self, batch: &Batch, selected: &[Selection]) {
+        let failed = matches!(batch.outcome, Outcome::Failed(_));
+        let nothing = Selection::None;
+        for (at, samples) in batch.samples.iter().enumerate() {
+            if failed && samples.role == Role::Page {
+                continue;
+            }
+            let selection = selected.get(at).unwrap_or(&nothing);
+            self.roles[place(samples.role)].read(samples, selection, &self.rules, batch.sent);
+        }
+    }
+
+    /// Finds the objects that somebody else wrote to.
+    fn find_disturbed(&mut self) -> Result<(), Outdated> {
+        let Plan { center, rules, roles, .. } = self;
+        center.look(|state| {
+            if state.generation() != rules.generation() {
+                return Err(Outdated);
+            }
+            for side in roles {
+                let disturbed = side.roster.listed().filter(|(_, it)| !it.is_in_sync(state));
+                side.unsettled.extend(disturbed.map(|(at, _)| at));
+            }
+            Ok(())
+        })
+    }
+
+    /// Says what there is to say about the objects of one side, some at a time.
+    fn tell(&mut self, role: Role, sent: Moment) -> Result<(), Outdated> {
+        let Plan { center, source, rules, roles, lingering, .. } = self;
+        let [page, report] = roles;
+        let (side, other) = match role {
+            Role::Page => (page, report),
+            Role::Report => (report, page),
+        };
+        let reports = side.reports(rules);
+        let mut later = Vec::new();
+        for slice in reports.chunks(SLICE_OBJECTS_MAX) {
+            center.change(|state, now| {
+                if state.generation() != rules.generation() {
+                    return Err(Outdated);
+                }
+                for report in slice {
+                    let Some(reported) = side.roster.get_mut(report.object) else { continue };
+                    let settled = state.report(now, *source, sent, reported, report, &side.block, rules);
+                    if !settled {
+                        later.push(report.object);
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        side.unsettled = later;
+        let unlisted = side.roster.take_unlisted();
+        for slice in unlisted.chunks(SLICE_OBJECTS_MAX) {
+            center.change(|state, now| {
+                for (no, key) in slice {
+                    if other.roster.lists(*no, key) {
+                        continue;
+                    }
+                    if state.release(now, *source, sent, *no, key) {
+                        lingering.push((*no, key.clone()));
+                    }
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// A good answer: nothing of it is stale.
+    fn has_answered(&mut self, sent: Moment) {
+        let marked = self.failing.take().and_then(|failing| failing.marked);
+        let page = &self.roles[place(Role::Page)].roster;
+        if let Some(marked) = marked {
+            let stale: Vec<_> = page.listed().map(|(_, it)| (it.kind, it.key.clone())).collect();
+            for slice in stale.chunks(SLICE_OBJECTS_MAX) {
+                self.center.change(|state, now| {
+                    state.sources.set_failed_for(self.source, None);
+                    slice.iter().for_each(|(no, key)| state.mark_fresh(now, *no, key, marked));
+                });
+            }
+        }
+        if !self.lingering.is_empty() {
+            let lingering = std::mem::take(&mut self.lingering);
+            self.center.change(|state, now| {
+                for (no, key) in lingering {
+                    if state.linger(now, sent, no, &key) {
+                        self.lingering.push((no, key));
+                    }
+                }
+            });
+        }
+    }
+
+    /// No answer: after their grace, the objects that only this source lists are stale.
+    fn has_failed(&mut self, sent: Moment, reason: &str) {
+        let failing = self.failing.get_or_insert(Failing { since: sent, marked: None });
+        let failed_for = self.center.clock.now().since(failing.since);
+        let marked = failing.marked;
+        let due = |no: KindNo| {
+            let after = self.rules.kind(no).and_then(|kind| kind.stale_after);
+            after.is_some_and(|after| after <= failed_for && marked.is_none_or(|m| after > m))
+        };
+        if !self.rules.kind_nos().any(due) {
+            return;
+        }
+        failing.marked = Some(failed_for);
+        let page = &self.roles[place(Role::Page)].roster;
+        let stale: Vec<_> = page
+            .listed()
+            .filter(|(_, it)| due(it.kind))
+            .map(|(_, it)| (it.kind, it.key.clone()))
+            .collect();
+        self.center.change(|state, _| state.sources.set_failed_for(self.source, Some(failed_for)));
+        for slice in stale.chunks(SLICE_OBJECTS_MAX) {
+            self.center.change(|state, now| {
+                for (no, key) in slice {
+                    state.mark_stale(now, self.source, *no, key, reason);
+                }
+            });
+        }
+    }
+
+    /// The source is no longer scraped: it lists nothing any more.
+    fn end(&mut self, sent: Moment) {
+        let rosters = self.roles.each_mut().map(|side| std::mem::take(&mut side.roster));
+        self.center.change(|state, now| {
+            for roster in &rosters {
+                for (_, it) in roster.listed() {
+                    // What the API said meanwhile stays until its own time is over.
+                    state.release(now, self.source, sent, it.kind, &it.key);
+                }
+            }
+            state.sources.leave(self.source);
+        });
+        self.has_ended = true;
+    }
+
+    /// The kinds have changed: every series is looked at anew. What is listed stays listed, so
+    /// that what the new kinds no longer list is found.
+    fn start_over(&mut self, rules: &Arc<Rules>) {
+        self.rules = Arc::clone(rules);
+        self.lingering.clear();
+        for side in &mut self.roles {
+            side.start_over(rules);
+        }
+    }
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.flags.leave_behind(self.roles.each_mut().map(|side| std::mem::take(&mut side.roster)));
+        }
+    }
+}
+
+// === impl Side ===
+
+impl Side {
+    fn is_quiet(&self) -> bool {
+        self.words.is_empty() && self.unsettled.is_empty() && !self.roster.has_unlisted()
+    }
+
+    fn read(
+        &mut self,
+        samples: &Samples,
+        selection: &Selection,
+        rules: &Rules,
+        sent: Moment,
+    ) {
+        let Side { block, roster, unsettled, words } = self;
+        let is_new = block.follow(samples, selection, rules, roster, sent, words);
+        let listing_changed = block.compare(samples, words);
+        if is_new || listing_changed {
+            // An object with a series that was not there before may have other labels too.
+            unsettled.append(&mut block.take_fresh());
+            roster.set_listed(&block.listed(roster.len()), sent);
+        }
+    }
+
+    /// What there is to say, object by object.
+    fn reports(&mut self, rules: &Rules) -> Vec<Report> {
+        let Side { block, roster, unsettled, words } = self;
+        let reports = report::gather(block, roster, unsettled, words, rules);
+        words.clear();
+        unsettled.clear();
+        reports
+    }
+
+    fn start_over(&mut self, rules: &Rules) {
+        self.block = Block::default();
+        self.words.clear();
+        self.unsettled.clear();
+        self.roster.keep_kinds(|no| rules.kind(no).is_some());
+    }
+}
+
+/// Where the side of a role is.
+fn place(role: Role) -> usize {
+    match role {
+        Role::Page => 0,
+        Role::Report => 1,
+    }
+}
