@@ -2,8 +2,13 @@
 //!
 //! To add one: write `modules/<name>.rs`, then add its `mod` line and its row here.
 
+mod exec;
 mod file;
+mod nats;
+mod otlp;
+mod redis;
 mod remote_write;
+mod stdout;
 
 pub(crate) use remote_write::{RemoteWriteConfig, WireVersion};
 
@@ -15,5 +20,10 @@ pub(crate) const REMOTE_WRITE: &str = remote_write::KIND.name;
 /// In the order the documentation lists them.
 pub const MODULES: &[ModuleKind] = &[
     remote_write::KIND, // Prometheus' protocol, 1.0 and 2.0
+    otlp::KIND,         // OpenTelemetry over HTTP
+    nats::KIND,         // JetStream, acknowledged
+    redis::KIND,        // a stream, an entry a sample
     file::KIND,         // lines of JSON appended to a file
+    exec::KIND,         // lines of JSON into a child process
+    stdout::KIND,       // lines of JSON for people
 ];

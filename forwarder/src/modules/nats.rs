@@ -84,16 +84,18 @@ impl Module for Nats {
 }
 
 impl Nats {
-    async fn publish(&self, parcel: &Parcel) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn publish(
+        &self,
+        parcel: &Parcel,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let connect = || async {
             let client = async_nats::ConnectOptions::new().connect(&self.spec.url).await?;
             Ok::<_, async_nats::ConnectError>(jetstream::new(client))
         };
         let context = self.context.get_or_try_init(connect).await?;
         let id = rapidhash::v3::rapidhash_v3(&parcel.bytes);
-        let message = PublishMessage::build()
-            .payload(parcel.bytes.clone())
-            .message_id(format!("{id:016x}"));
+        let message =
+            PublishMessage::build().payload(parcel.bytes.clone()).message_id(format!("{id:016x}"));
         context.send_publish(self.spec.subject.clone(), message).await?.await?;
         Ok(())
     }

@@ -18,11 +18,8 @@ use crate::block::{Compression, Counts, Encoding, Format};
 use crate::config::QueueConfig;
 use crate::module::{BuildError, Checked, Module, ModuleKind, Parcel, SendError, Verdict, Wants};
 
-pub(super) const KIND: ModuleKind = ModuleKind {
-    name: "redis",
-    about: "appends to a Redis stream, an entry a sample",
-    check,
-};
+pub(super) const KIND: ModuleKind =
+    ModuleKind { name: "redis", about: "appends to a Redis stream, an entry a sample", check };
 
 /// How long a pipeline may take.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
