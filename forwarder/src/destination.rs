@@ -7,8 +7,6 @@
 mod append;
 mod plan;
 mod rules;
-#[cfg(test)]
-mod tests;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;

@@ -20,6 +20,9 @@ mod sender;
 mod shard;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 

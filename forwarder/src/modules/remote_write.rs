@@ -5,8 +5,6 @@
 
 mod answer;
 mod post;
-#[cfg(test)]
-mod tests;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,0 +1,83 @@
+//! A new configuration while samples wait.
+
+use testkit::{FakeReceiver, Reply};
+
+use super::*;
+
+fn entry(name: &str, receiver: &FakeReceiver, more: &str) -> String {
+    let queue = "queue_config: { batch_send_deadline: 5ms, max_backoff: 30ms }";
+    format!("- {{ name: {name}, url: {:?}, {queue}{more} }}\n", receiver.url())
+}
+
+#[tokio::test]
+async fn destinations_that_do_not_change_keep_their_queues() {
+    let waiting = FakeReceiver::refusing(Reply::status(503)).await;
+    let other = FakeReceiver::accepting().await;
+    let one = entry("waiting", &waiting, "");
+    let world = World::start(&format!("remote_write:\n{one}"));
+    let before = world.destination("waiting");
+    let mut target = world.target("a", 5);
+    world.scrape(&mut target, 1);
+    let two = entry("other", &other, "");
+    world.forwarder.apply(config(&format!("remote_write:\n{two}{one}"))).unwrap();
+    assert!(Arc::ptr_eq(&before, &world.destination("waiting")));
+    world.scrape(&mut target, 2);
+    assert_eq!(world.balanced("waiting").queued.samples, 10);
+    assert_eq!(other.wait_for_samples(&[], 5).await.len(), 5);
+    waiting.accept();
+    assert_eq!(waiting.wait_for_samples(&[], 10).await.len(), 10);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_changed_destination_first_sends_what_it_had_and_its_books_go_on() {
+    let receiver = FakeReceiver::refusing(Reply::status(503)).await;
+    let world = World::start(&format!("remote_write:\n{}", entry("r", &receiver, "")));
+    let mut target = world.target("a", 5);
+    world.scrape(&mut target, 1);
+    receiver.wait_for_pushes(1).await;
+    let changed = entry("r", &receiver, ", headers: { x-team: ours }");
+    world.forwarder.apply(config(&format!("remote_write:\n{changed}"))).unwrap();
+    world.scrape(&mut target, 2);
+    assert_eq!(world.balanced("r").queued.samples, 10);
+    receiver.accept();
+    receiver.wait_for_samples(&[], 10).await;
+    let account = world.settled("r").await;
+    assert_eq!((account.accepted.samples, account.delivered.samples), (10, 10));
+    let teams: Vec<bool> =
+        receiver.pushes().iter().map(|push| push.request.header("x-team").is_some()).collect();
+    assert_eq!(teams, [false, true]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_removed_destination_gets_no_more_samples_and_sends_what_it_has() {
+    let receiver = FakeReceiver::accepting().await;
+    let world = World::start(&format!("remote_write:\n{}", entry("r", &receiver, "")));
+    let mut target = world.target("a", 5);
+    world.scrape(&mut target, 1);
+    world.forwarder.apply(config("remote_write: []")).unwrap();
+    world.scrape(&mut target, 2);
+    receiver.wait_for_samples(&[], 5).await;
+    assert!(world.forwarder.destinations().is_empty());
+    let metrics = world.metrics.expose().unwrap();
+    assert!(metrics.contains("rollcall_forward_unrouted_samples_total 5\n"), "{metrics}");
+    world.stop().await;
+    assert_eq!(receiver.samples(&[]).len(), 5);
+}
+
+#[tokio::test]
+async fn a_route_to_a_part_that_is_not_there_changes_nothing() {
+    let receiver = FakeReceiver::accepting().await;
+    let world = World::start(&format!("remote_write:\n{}", entry("r", &receiver, "")));
+    let mut config = Config::clone(&config("data_types: [{ name: all, types: [gauge] }]"));
+    let (data_types, to) = (vec!["all".to_owned()], vec!["status".to_owned()]);
+    config.routes.push(crate::config::Route { data_types, to, goes_on: false });
+    let error = world.forwarder.apply(Arc::new(config)).unwrap_err();
+    let want = r#"no part provides the destination "status" that a route names"#;
+    assert_eq!(error.to_string(), want);
+    let mut target = world.target("a", 5);
+    world.scrape(&mut target, 1);
+    receiver.wait_for_samples(&[], 5).await;
+    world.stop().await;
+}
