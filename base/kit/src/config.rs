@@ -47,7 +47,7 @@ pub use duration::Duration;
 pub use http::{
     Auth, AuthorizationSpec, BasicAuthSpec, Credentials, HeaderConfig, HeaderSpec,
     HttpClientConfig, HttpClientSpec, OAuth2Config, OAuth2Spec, ProxyConfig, ProxySpec, TlsConfig,
-    TlsSpec, TlsVersion,
+    TlsSpec, TlsVersion, check_own_headers,
 };
 pub use label::{LabelName, LabelValue};
 pub use relabel::RelabelSpec;

@@ -532,11 +532,9 @@ impl JobConfig {
     }
 
     /// The entry as YAML, with the defaults filled in; secrets are not shown.
-    ///
-    /// # Errors
-    /// Never for what came from a file.
-    pub fn to_yaml(&self) -> Result<String, String> {
+    pub fn yaml(&self) -> String {
         yaml::to_string(&self.spec)
+            .unwrap_or_else(|error| format!("<error creating config string: {error}>"))
     }
 
     /// Whether what is remembered about targets stays valid under `other`: only the pace, the

@@ -28,7 +28,7 @@ fn refused(text: &str, want: &str) {
 #[track_caller]
 fn dumped(text: &str, lines: &[&str]) {
     let jobs = load(text).unwrap();
-    let dump = jobs[0].to_yaml().unwrap();
+    let dump = jobs[0].yaml();
     for line in lines {
         assert!(dump.lines().any(|found| found == *line), "{line} is not in\n{dump}");
     }

@@ -379,6 +379,27 @@ impl HttpClientConfig {
         &self.auth
     }
 
+    /// Every file that is read for requests: credentials, certificates, headers.
+    pub fn files(&self) -> Vec<&Path> {
+        let mut sources: Vec<&Credentials> = Vec::new();
+        match &self.auth {
+            Auth::None => {}
+            Auth::Basic { username, password } => sources.extend([username, password]),
+            Auth::Header { credentials, .. } => sources.push(credentials),
+            Auth::OAuth2(oauth2) => {
+                sources.push(&oauth2.client_secret);
+                sources.extend(oauth2.tls.sources());
+            }
+        }
+        sources.extend(self.tls.sources());
+        sources.extend(self.headers.iter().flat_map(|header| &header.values));
+        let files = sources.into_iter().filter_map(|source| match source {
+            Credentials::File(path) => Some(&**path),
+            Credentials::Inline(_) => None,
+        });
+        files.collect()
+    }
+
     /// Whether requests may go through a proxy.
     pub fn uses_proxy(&self) -> bool {
         self.proxy != ProxyConfig::default()
@@ -409,6 +430,29 @@ impl Credentials {
             file => Credentials::File(file.into()),
         }
     }
+}
+
+/// Checks headers that a section sets beside the client's own, as Prometheus' `remote_write`,
+/// `remote_read` and `tracing` do. `authorization` is what is said about that header.
+///
+/// # Errors
+/// `headers.NAME: why`.
+pub fn check_own_headers<'h>(
+    names: impl IntoIterator<Item = &'h String>,
+    authorization: &str,
+) -> Result<(), Invalid> {
+    for name in names {
+        let key = format!("headers.{name}");
+        let lower = name.to_ascii_lowercase();
+        if lower == "authorization" {
+            return Err(Invalid::new(key, authorization));
+        }
+        if RESERVED_HEADERS.contains(&&*lower) {
+            let message = format!("{name} is a reserved header. It must not be changed");
+            return Err(Invalid::new(key, message));
+        }
+    }
+    Ok(())
 }
 
 /// `x-some-header` as Go prints header names: `X-Some-Header`.

@@ -96,6 +96,11 @@ impl Document {
         &self.file
     }
 
+    /// Whether the document is a mapping that has this key.
+    pub fn has_key(&self, key: &str) -> bool {
+        self.root.has_key(key)
+    }
+
     /// Whether the document has nothing in it.
     pub fn is_empty(&self) -> bool {
         self.root.is_null()

@@ -133,6 +133,16 @@ impl TlsSpec {
     }
 }
 
+// === impl TlsConfig ===
+
+impl TlsConfig {
+    /// Where certificates and keys come from.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &Credentials> {
+        let own = self.cert_and_key.iter().flat_map(|(cert, key)| [cert, key]);
+        self.ca.iter().chain(own)
+    }
+}
+
 fn source(inline: &Secret, file: &str) -> Option<Credentials> {
     (!inline.is_empty() || !file.is_empty()).then(|| Credentials::of(inline, file))
 }

@@ -98,6 +98,11 @@ impl Node {
         }
     }
 
+    pub(super) fn has_key(&self, wanted: &str) -> bool {
+        let NodeKind::Mapping(entries) = &self.kind else { return false };
+        entries.iter().any(|(key, _)| key.text().is_some_and(|text| **text == *wanted))
+    }
+
     /// Where the key path leads, as far as it is written in the file.
     pub(super) fn find(&self, path: &str) -> (u32, u32) {
         let (mut node, mut at) = (self, self.at);
