@@ -34,6 +34,7 @@ use std::sync::Arc;
 
 use model::{ABSENT, Carried, Layout, NEW_SERIES, STALE_MARKER, Samples, Symbols, is_absent};
 
+use crate::exposition::openmetrics::OpenMetrics;
 use crate::exposition::text::Text;
 use crate::exposition::{Format, Grammar, SyntaxError};
 use crate::sample_rules::{RuleFault, SampleRules};
@@ -186,7 +187,8 @@ impl PageCache {
         }
         match format {
             Format::Text => self.read_lines::<Text>(body, format, times, room, out),
-            Format::OpenMetrics | Format::Protobuf => todo!(),
+            Format::OpenMetrics => self.read_lines::<OpenMetrics>(body, format, times, room, out),
+            Format::Protobuf => todo!(),
         }
     }
 

@@ -6,6 +6,7 @@
 
 pub(crate) mod negotiate;
 pub(crate) mod number;
+pub(crate) mod openmetrics;
 pub(crate) mod text;
 
 use std::borrow::Cow;
@@ -132,6 +133,26 @@ impl Sample {
     pub(crate) fn plain(value: f64, next: usize) -> Sample {
         Sample { value, timestamp_ms: None, exemplar: None, next }
     }
+}
+
+/// `expected …, got "x" ("KIND") while parsing: "the line so far"`, for what stands at `at` of a
+/// line that starts at `start`. The next character is shown too, as Prometheus does.
+#[cold]
+pub(crate) fn unexpected(page: &[u8], start: usize, at: usize, expected: &str) -> SyntaxError {
+    let word = || page[at..].iter().take_while(|byte| text::is_name_byte(**byte)).count();
+    let among_labels = matches!(expected, "expected equal" | "expected comma or brace close");
+    let (kind, bytes) = match page.get(at) {
+        None => ("EOF", 0),
+        Some(b'{') => ("BOPEN", 1),
+        Some(b'}') => ("BCLOSE", 1),
+        Some(b',') => ("COMMA", 1),
+        Some(b'=') => ("EQUAL", 1),
+        Some(byte) if among_labels && text::is_label_start(*byte) => ("LNAME", word()),
+        Some(_) => ("INVALID", 0),
+    };
+    let end = (at + bytes + 1).min(page.len());
+    let (got, line) = (number::quoted(&page[at..end]), number::quoted(&page[start..end]));
+    SyntaxError(format!("{expected}, got {got} (\"{kind}\") while parsing: {line}"))
 }
 
 /// Undoes the escapes of a name or label value: `\"`, `\\` and `\n`; others stay as they are.

@@ -131,7 +131,7 @@ impl Followed {
 }
 
 /// The value of a line in its most common form, ` 1.5\n`, and where the next line starts.
-#[inline]
+#[inline(always)]
 pub(super) fn plain_value(page: &[u8], end: usize) -> Option<(f64, usize)> {
     if page.get(end) != Some(&b' ') {
         return None;

@@ -7,7 +7,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 use model::MetricType;
-use rapidhash::v3::{RapidSecrets, rapidhash_v3_micro_inline};
+use rapidhash::v3::{RapidSecrets, rapidhash_v3_nano_inline};
 
 /// Hashes the bytes of lines. One per process.
 #[derive(Debug, Clone)]
@@ -73,7 +73,7 @@ impl LineHash {
     /// The hash of a line's bytes.
     #[inline]
     pub(super) fn of(&self, bytes: &[u8]) -> u64 {
-        rapidhash_v3_micro_inline::<true, false>(bytes, &self.0)
+        rapidhash_v3_nano_inline::<true, false>(bytes, &self.0)
     }
 }
 

@@ -44,6 +44,7 @@ pub(super) struct Rebuild<'r> {
     fresh: Vec<Labels>,
     identity: Identity,
     context: Context,
+    runs: FamilyRuns,
     parts: SeriesParts,
     /// Samples that count for `sample_limit`.
     appended: u64,
@@ -88,6 +89,12 @@ struct Context {
     family: Option<Arc<Family>>,
 }
 
+/// Where in the old layout's families the last look-up was: the next one is near.
+#[derive(Debug, Default)]
+struct FamilyRuns {
+    run: usize,
+}
+
 /// What a line is to the new page.
 #[derive(Debug, Clone, Copy)]
 enum Place {
@@ -113,7 +120,7 @@ impl<'r> Rebuild<'r> {
         let mut identity = Identity::default();
         identity.start(old_lines.len(), old_layout.map_or(0, |layout| layout.len()));
         let (counts, counted, lines, planned, families) = Default::default();
-        let (fresh, context, parts, families_changed) = Default::default();
+        let (fresh, context, runs, parts, families_changed) = Default::default();
         Rebuild {
             shared,
             rules,
@@ -133,6 +140,7 @@ impl<'r> Rebuild<'r> {
             fresh,
             identity,
             context,
+            runs,
             parts,
             appended: 0,
             expected: 0,
@@ -170,33 +178,38 @@ impl<'r> Rebuild<'r> {
     /// Takes over the lines that are as before, and says where to go on. Starts afresh if it
     /// cannot tell what the comments so far mean.
     fn resume<G: Grammar>(&mut self, mut followed: Followed) -> Result<usize, PageFault> {
-        let last = followed.line.checked_sub(1).and_then(|line| self.old_lines.mark(line));
-        if let (Some(mark), Some(at)) = (last, followed.comments_at)
+        let mark_before = |line: usize| self.old_lines.mark(line.checked_sub(1)?);
+        if let (Some(mark), Some(at)) = (mark_before(followed.line), followed.comments_at)
             && !mark.kind().is_sample()
         {
             // The run of comments may go on: it is read again as one.
             followed.line -= 1;
             followed.at = at;
         }
+        let canonical = mark_before(followed.line).map(Mark::canonical).unwrap_or_default();
+        self.take_over(followed.line);
         if let Some(at) = followed.comments_at {
             self.listen::<G>(at)?;
             if self.context.described.is_none() {
-                self.context = Context::default();
-                self.gathered.clear();
+                self.start_afresh();
                 return Ok(0);
             }
         }
-        let before = followed.line.checked_sub(1).and_then(|line| self.old_lines.mark(line));
-        self.context.canonical = before.map(Mark::canonical).unwrap_or_default();
-        self.lines.start_as(self.old_lines, followed.line);
+        self.context.canonical = canonical;
+        self.expected = followed.line;
+        self.before_jump = followed.line;
+        Ok(followed.at)
+    }
+
+    /// The first `lines` lines, whose values are gathered already, are those of the page before.
+    fn take_over(&mut self, lines: usize) {
+        self.lines.start_as(self.old_lines, lines);
         let mut series = 0;
-        for line in 0..followed.line {
-            let kind = self.old_lines.mark(line).map(Mark::kind);
-            match kind {
+        for line in 0..lines {
+            match self.old_lines.mark(line).map(Mark::kind) {
                 Some(Kind::First) => {
                     self.identity.place(line, Became::Series(series));
                     self.identity.place_series(series, series);
-                    self.plan_carried_as_before(series);
                     series += 1;
                 }
                 Some(Kind::Dropped) => self.identity.place(line, Became::Dropped),
@@ -206,9 +219,23 @@ impl<'r> Rebuild<'r> {
         }
         self.counts.kept = u64::from(series);
         self.appended = u64::from(series);
-        self.expected = followed.line;
-        self.before_jump = followed.line;
-        Ok(followed.at)
+        let Some(layout) = self.old_layout else { return };
+        for at in 0..series {
+            self.note_family(layout.family(at as usize));
+            self.plan_as_noted(Origin::Old(at));
+        }
+    }
+
+    /// Forgets everything that was taken over.
+    fn start_afresh(&mut self) {
+        self.gathered.clear();
+        self.lines.clear();
+        self.planned.clear();
+        self.families.clear();
+        self.context = Context::default();
+        self.counts = PageCounts::default();
+        self.appended = 0;
+        self.identity.start(self.old_lines.len(), self.old_layout.map_or(0, |layout| layout.len()));
     }
 
     /// Reads a run of comments, and remembers it as one line.
@@ -415,64 +442,54 @@ impl<'r> Rebuild<'r> {
 
     /// Appends a series to the new page.
     fn plan(&mut self, origin: Origin) -> u32 {
-        let family = self.family_of(origin);
-        self.plan_with(origin, family)
-    }
-
-    fn plan_carried_as_before(&mut self, old: u32) {
-        let layout = self.old_layout.expect("lines with series have a layout");
-        let family = Arc::clone(layout.family(old as usize));
-        // The value is there already.
-        self.note_family(family);
-        let family = self.families.len() as u32 - 1;
-        self.planned.push(Planned { origin: Origin::Old(old), family });
-    }
-
-    fn plan_with(&mut self, origin: Origin, family: Arc<Family>) -> u32 {
-        self.note_family(family);
-        let family = self.families.len() as u32 - 1;
         let series = self.planned.len() as u32;
-        self.planned.push(Planned { origin, family });
+        self.find_family(origin);
+        self.plan_as_noted(origin);
         self.gathered.values.push(ABSENT);
         series
     }
 
-    fn note_family(&mut self, family: Arc<Family>) {
-        if !self.families.last().is_some_and(|last| Arc::ptr_eq(last, &family)) {
-            self.families.push(family);
+    /// Appends a series of the family that was noted last.
+    fn plan_as_noted(&mut self, origin: Origin) {
+        let family = self.families.len() as u32 - 1;
+        self.planned.push(Planned { origin, family });
+    }
+
+    fn note_family(&mut self, family: &Arc<Family>) {
+        if !self.families.last().is_some_and(|last| Arc::ptr_eq(last, family)) {
+            self.families.push(Arc::clone(family));
         }
     }
 
-    /// The family of a series under the comments so far.
-    fn family_of(&mut self, origin: Origin) -> Arc<Family> {
+    /// Notes the family of a series under the comments so far.
+    fn find_family(&mut self, origin: Origin) {
         if self.context.family.is_none()
             && let Some(described) = &self.context.described
         {
             self.context.family = Some(self.shared.families.get(described));
         }
-        let described = self.context.family.clone();
-        let (before, name) = match origin {
-            Origin::Fresh(at) => {
-                (None, self.fresh[at as usize].get("__name__").unwrap_or("").into())
-            }
-            Origin::Old(old) => {
-                let layout = self.old_layout.expect("an old series has a layout");
-                let before = layout.family(old as usize);
-                if described.as_ref().is_some_and(|family| Arc::ptr_eq(family, before)) {
-                    return Arc::clone(before);
+        let (before, name) = match (origin, self.old_layout) {
+            (Origin::Old(old), Some(layout)) => {
+                let before = self.runs.family(layout, old);
+                if self.context.family.as_ref().is_some_and(|family| Arc::ptr_eq(family, before)) {
+                    return self.note_family(before);
                 }
                 let table = layout.symbols().read();
                 let name = layout.label(old as usize, "__name__", &table).unwrap_or_default();
-                (Some(before), Cow::Owned(name.to_owned()))
+                (Some(before), name.to_owned())
             }
+            (Origin::Fresh(at), _) => {
+                (None, self.fresh[at as usize].get("__name__").unwrap_or_default().to_owned())
+            }
+            (Origin::Old(_), None) => unreachable!("an old series has a layout"),
         };
-        let name: Cow<'_, str> = name;
+        let described = self.context.family.clone();
         let family = match described.filter(|family| belongs(&name, family)) {
             Some(family) => family,
             None => self.unknown_family(&name),
         };
         self.families_changed |= before.is_some_and(|before| !Arc::ptr_eq(before, &family));
-        family
+        self.note_family(&family);
     }
 
     fn unknown_family(&self, name: &str) -> Arc<Family> {
@@ -542,6 +559,24 @@ impl<'r> Rebuild<'r> {
         histograms.iter_mut().for_each(|(series, ..)| *series = old(*series));
         exemplars.iter_mut().for_each(|(series, _)| *series = old(*series));
         created.iter_mut().for_each(|(series, _)| *series = old(*series));
+    }
+}
+
+impl FamilyRuns {
+    /// The family of an old series.
+    fn family<'l>(&mut self, layout: &'l Layout, old: u32) -> &'l Arc<Family> {
+        let families = layout.families();
+        let starts = |run: usize| families.get(run).map(|(first, _)| *first);
+        let holds = |run: usize| {
+            starts(run).is_some_and(|first| first <= old)
+                && starts(run + 1).is_none_or(|next| old < next)
+        };
+        if holds(self.run + 1) {
+            self.run += 1;
+        } else if !holds(self.run) {
+            self.run = families.partition_point(|(first, _)| *first <= old) - 1;
+        }
+        &families[self.run].1
     }
 }
 

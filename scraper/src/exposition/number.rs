@@ -36,15 +36,19 @@ const EXACT_POWERS: [f64; 23] = [
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
+/// Powers of ten that eight digits need.
+const INTEGER_POWERS: [u64; 9] =
+    [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+
 /// Integers up to this one are floats exactly.
 const EXACT_MANTISSA: u64 = 1 << 53;
 
 /// Decimal digits that surely fit into 64 bits.
-const DIGITS_MAX: u32 = 19;
+const DIGITS_MAX: usize = 19;
 
 /// The decimal number that starts at `text[at]`, and where it ends; `None` if there is none, or if
 /// it is one of the rare forms that [`parse_float`] must look at.
-#[inline]
+#[inline(always)]
 pub(crate) fn scan_float(text: &[u8], at: usize) -> Option<(f64, usize)> {
     let decimal = scan_decimal(text, at)?;
     match decimal.value() {
@@ -59,25 +63,17 @@ fn scan_long_float(token: &[u8]) -> Option<f64> {
     fast_float2::parse::<f64, _>(token).ok().filter(|value| value.is_finite())
 }
 
-#[inline]
+#[inline(always)]
 fn scan_decimal(text: &[u8], at: usize) -> Option<Decimal> {
     let negative = text.get(at) == Some(&b'-');
     let start = at + usize::from(negative);
-    let (mut mantissa, mut digits, mut at) = (0_u64, 0_u32, start);
-    while let Some(digit) = digit(text, at) {
-        mantissa = mantissa.wrapping_mul(10).wrapping_add(digit);
-        at += 1;
-    }
-    digits += (at - start) as u32;
-    let mut exponent = 0_i32;
+    let (mut mantissa, mut exponent) = (0_u64, 0_i32);
+    let mut at = scan_digits(text, start, &mut mantissa);
+    let mut digits = at - start;
     if text.get(at) == Some(&b'.') {
-        at += 1;
-        let point = at;
-        while let Some(digit) = digit(text, at) {
-            mantissa = mantissa.wrapping_mul(10).wrapping_add(digit);
-            at += 1;
-        }
-        digits += (at - point) as u32;
+        let point = at + 1;
+        at = scan_digits(text, point, &mut mantissa);
+        digits += at - point;
         exponent = -((at - point) as i32);
     }
     if digits == 0 {
@@ -89,6 +85,41 @@ fn scan_decimal(text: &[u8], at: usize) -> Option<Decimal> {
         at = end;
     }
     Some(Decimal { negative, mantissa, exponent, exact: digits <= DIGITS_MAX, end: at })
+}
+
+/// Appends the run of digits at `text[at]` to `mantissa`, and says where it ends. Eight bytes at a
+/// time: the length of a run is hard for a processor to predict.
+#[inline]
+fn scan_digits(text: &[u8], mut at: usize, mantissa: &mut u64) -> usize {
+    while let Some(bytes) = text.get(at..at + 8).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()) {
+        let (value, digits) = leading_digits(bytes);
+        *mantissa = mantissa.wrapping_mul(INTEGER_POWERS[digits]).wrapping_add(value);
+        at += digits;
+        if digits < 8 {
+            return at;
+        }
+    }
+    while let Some(digit) = digit(text, at) {
+        *mantissa = mantissa.wrapping_mul(10).wrapping_add(digit);
+        at += 1;
+    }
+    at
+}
+
+/// The number that the first bytes write in decimal digits, and how many these are.
+#[inline]
+fn leading_digits(bytes: [u8; 8]) -> (u64, usize) {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let values = u64::from_le_bytes(bytes) ^ (b'0' as u64 * EACH);
+    // The high bit of every byte that is more than 9; a carry spoils only bytes after the first.
+    let others = (values.wrapping_add(0x76 * EACH) | values) & (0x80 * EACH);
+    let digits = others.trailing_zeros() / 8;
+    // As eight digits with zeros in front, then two, four and eight of them added up at a time.
+    let eight = values.unbounded_shl(64 - 8 * digits);
+    let pairs = eight.wrapping_mul(10).wrapping_add(eight >> 8);
+    let high = (pairs & 0x0000_00FF_0000_00FF).wrapping_mul(0x000F_4240_0000_0064);
+    let low = ((pairs >> 16) & 0x0000_00FF_0000_00FF).wrapping_mul(0x0000_2710_0000_0001);
+    (high.wrapping_add(low) >> 32, digits as usize)
 }
 
 #[inline]

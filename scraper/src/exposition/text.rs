@@ -274,20 +274,9 @@ impl<'b> Cursor<'b> {
         self.unexpected(&format!("expected metric name after {word}"))
     }
 
-    /// `expected …, got "x" ("KIND") while parsing: "the line so far"`
     #[cold]
     fn unexpected(&self, expected: &str) -> SyntaxError {
-        let end = (self.at + 1).min(self.page.len());
-        let (kind, got) = match self.peek() {
-            None | Some(b'\n') => ("LINEBREAK", &b"\n"[..]),
-            Some(b'{') => ("BOPEN", &b"{"[..]),
-            Some(b'}') => ("BCLOSE", &b"}"[..]),
-            Some(b',') => ("COMMA", &b","[..]),
-            Some(b'=') => ("EQUAL", &b"="[..]),
-            Some(_) => ("INVALID", &self.page[self.at..end]),
-        };
-        let line = quoted(&self.page[self.start..end]);
-        SyntaxError(format!("{expected}, got {} (\"{kind}\") while parsing: {line}", quoted(got)))
+        super::unexpected(self.page, self.start, self.at, expected)
     }
 
     #[cold]

@@ -209,6 +209,33 @@ fn check_sequence(mut lines: Vec<String>, edits: &[Edit], format: Format) {
     }
 }
 
+/// Lines of OpenMetrics pages.
+const STRICT_LINES: &[&str] = &[
+    "a 1\n",
+    "a{x=\"1\"} 2\n",
+    "a{x=\"1\",} 3\n",
+    "a_bucket{le=\"1\"} 5 # {t=\"x\"} 0.5\n",
+    "a_bucket{le=\"+Inf\"} 5 # {t=\"x\"} 0.5 1000.5\n",
+    "a_total 5.5 # {t=\"y\"} 1\n",
+    "a_created 12.5\n",
+    "b 6 123456.789\n",
+    "b{quantile=\"0.5\"} NaN\n",
+    "c 7 1004\n",
+    "{\"d.e\"} 9\n",
+    "drop_me 1\n",
+    "# TYPE a histogram\n",
+    "# TYPE a counter\n",
+    "# TYPE b summary\n",
+    "# HELP a Help of a.\n",
+    "# UNIT b_seconds seconds\n",
+];
+
+fn strict_line() -> impl Strategy<Value = String> {
+    let known = (0..STRICT_LINES.len()).prop_map(|at| STRICT_LINES[at].to_owned());
+    let numbered = (0..12_u32, any::<i16>()).prop_map(|(n, v)| format!("n{{i=\"{n}\"}} {v}\n"));
+    prop_oneof![3 => known, 3 => numbered]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -218,5 +245,13 @@ proptest! {
         edits in prop::collection::vec(edit(), 1..12),
     ) {
         check_sequence(lines, &edits, Format::Text);
+    }
+
+    #[test]
+    fn every_page_of_openmetrics_is_read_as_if_it_were_the_first(
+        lines in prop::collection::vec(strict_line(), 0..40),
+        edits in prop::collection::vec(edit(), 1..12),
+    ) {
+        check_sequence(lines, &edits, Format::OpenMetrics);
     }
 }

@@ -149,9 +149,9 @@ fn a_line_break_may_stand_in_a_quoted_string() {
 #[test]
 fn malformed_samples_are_refused() {
     let refused = [
-        ("a", "expected value after metric, got \"\\n\" (\"LINEBREAK\")"),
-        ("a{x=\"1\"}\n", "expected value after metric, got \"\\n\" (\"LINEBREAK\")"),
-        ("a{x=\"1\"} {} 1\n", "expected value after metric, got \"{\" (\"BOPEN\")"),
+        ("a\n", "expected value after metric, got \"\\n\" (\"INVALID\") while parsing: \"a\\n\""),
+        ("a", "expected value after metric, got \"\" (\"EOF\")"),
+        ("a{x=\"1\"} {} 1\n", "expected value after metric, got \"{}\" (\"BOPEN\")"),
         (
             "a 1\r\n",
             "strconv.ParseFloat: parsing \"1\\r\": invalid syntax while parsing: \"a 1\\r\"",
@@ -165,9 +165,9 @@ fn malformed_samples_are_refused() {
         ("a 1 # {x=\"1\"} 2\n", "expected timestamp or new record, got \"#\""),
         ("a{x=\"1} 2\n", "expected label value"),
         ("a{x=1} 2\n", "expected label value, got \"1\""),
-        ("a{x} 2\n", "expected equal, got \"}\" (\"BCLOSE\")"),
-        ("a{,} 2\n", "expected label name, got \",\" (\"COMMA\")"),
-        ("a{x=\"1\",,} 2\n", "expected label name, got \",\" (\"COMMA\")"),
+        ("a{x} 2\n", "expected equal, got \"} \" (\"BCLOSE\")"),
+        ("a{,} 2\n", "expected label name, got \",}\" (\"COMMA\")"),
+        ("a{x=\"1\",,} 2\n", "expected label name, got \",}\" (\"COMMA\")"),
         ("a{1x=\"1\"} 2\n", "expected label name, got \"1\""),
         ("a{x:y=\"1\"} 2\n", "expected equal, got \":\""),
         ("1a 2\n", "expected a valid start token, got \"1\" (\"INVALID\") while parsing: \"1\""),
