@@ -1,1 +1,168 @@
+//! What is accepted and what is refused, with the words.
 
+use kit::config::yaml;
+
+use super::*;
+
+fn read(text: &str) -> Result<Config, String> {
+    #[derive(Default, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct File {
+        remote_write: Vec<Option<RemoteWriteSpec>>,
+        forwarders: Vec<Option<ForwarderSpec>>,
+        data_types: Vec<Option<DataTypeSpec>>,
+        routes: Vec<Option<RouteSpec>>,
+    }
+    let document = yaml::Document::parse("f", text).map_err(|error| error.to_string())?;
+    let file: File = document.decode().map_err(|error| error.to_string())?;
+    let File { remote_write, forwarders, data_types, routes } = file;
+    let spec = Spec { remote_write, forwarders, data_types, routes };
+    let external_labels = &Labels::default();
+    let common = Common { external_labels, names: NameScheme::default(), elsewhere: &["status"] };
+    spec.check(&common).map_err(|invalid| document.locate(invalid).to_string())
+}
+
+#[track_caller]
+fn check(text: &str, want: &str) {
+    let got = read(text).map_or_else(|error| error, |_| "ok".to_owned());
+    assert_eq!(got, want, "{text}");
+}
+
+#[test]
+fn remote_write_is_refused_in_prometheus_words() {
+    let entry = |keys: &str, want: &str| {
+        check(&format!("remote_write: [{{ url: http://a/, {keys} }}]"), want);
+    };
+    check("remote_write: [{ url: localhost:9090 }, { url: localhost:9201 }]", "ok");
+    check("remote_write: [{ url: }]", "f:1: remote_write[0].url: url for remote_write is empty");
+    let null = "f:1: remote_write[0]: empty or null remote write config section";
+    check("remote_write: [null]", null);
+    let two = "remote_write: [{ url: a, name: q }, { url: b, name: q }]";
+    let want = "found multiple remote write configs with job name \"q\"";
+    check(two, &format!("f:1: remote_write[1].name: {want}"));
+    let want = "empty or null relabeling rule in remote write config";
+    let key = "f:1: remote_write[0].write_relabel_configs[0]";
+    entry("write_relabel_configs: [null]", &format!("{key}: {want}"));
+    let want = "x-amz-date is a reserved header. It must not be changed";
+    entry(
+        "headers: { x-amz-date: now }",
+        &format!("f:1: remote_write[0].headers.x-amz-date: {want}"),
+    );
+    let want = "authorization header must be changed via the basic_auth, authorization, oauth2, \
+        sigv4, azuread or google_iam parameter";
+    let key = "f:1: remote_write[0].headers.Authorization";
+    entry("headers: { Authorization: x }", &format!("{key}: {want}"));
+    let want = "invalid protobuf_message value: unknown type for remote write protobuf message \
+        x.Y, supported: prometheus.WriteRequest, io.prometheus.write.v2.Request";
+    entry("protobuf_message: x.Y", &format!("f:1: remote_write[0].protobuf_message: {want}"));
+    entry("sigv4: { region: x }", "f:1: remote_write[0].sigv4: not supported by rollcall: sigv4");
+    entry("protobuf_message: io.prometheus.write.v2.Request, follow_redirects: false", "ok");
+    let want = "field uri not found in type config.plain";
+    check("remote_write:\n- uri: x", &format!("f:2: remote_write[0].uri: {want}"));
+}
+
+#[test]
+fn queues_are_refused_in_prometheus_words() {
+    let queue = |keys: &str, key: &str, want: &str| {
+        let text = format!("remote_write: [{{ url: http://a/, queue_config: {{ {keys} }} }}]");
+        let place = format!("f:1: remote_write[0].queue_config.{key}");
+        check(&text, &format!("{place}: remote write queue {want}"));
+    };
+    for key in ["capacity", "max_shards", "min_shards", "max_samples_per_send"] {
+        queue(&format!("{key}: 0"), key, &format!("{key} must be positive"));
+    }
+    let want = "min_shards must not be greater than max_shards";
+    queue("min_shards: 9, max_shards: 8", "min_shards", want);
+    let want = "max_backoff must not be less than min_backoff";
+    queue("min_backoff: 10s, max_backoff: 1s", "max_backoff", want);
+}
+
+#[test]
+fn forwarders_data_types_and_routes_say_what_they_lack() {
+    check("forwarders: [{ name: a, module: file, path: x }]", "ok");
+    check("forwarders: [{ module: file }]", "f:1: forwarders[0].name: forwarder has no name");
+    let want = "file forwarder has no path";
+    check("forwarders: [{ name: a, module: file }]", &format!("f:1: forwarders[0].path: {want}"));
+    let error = read("forwarders: [{ name: a, module: fiel }]").unwrap_err();
+    let want = "f:1: forwarders[0].module: unknown module \"fiel\", known: remote_write, ";
+    assert!(error.starts_with(want), "{error}");
+    let want = "found multiple destinations with name \"status\"";
+    check(
+        "forwarders: [{ name: status, module: file, path: x }]",
+        &format!("f:1: forwarders[0].name: {want}"),
+    );
+    check("data_types: [{ match: [up] }]", "f:1: data_types[0].name: data type has no name");
+    let want = "data type needs `match` or `types`";
+    check("data_types: [{ name: a }]", &format!("f:1: data_types[0].match: {want}"));
+    let want = "unknown metric type \"set\", known: unknown, counter, gauge, histogram, \
+        gaugehistogram, summary, info, stateset";
+    check(
+        "data_types: [{ name: a, types: [set] }]",
+        &format!("f:1: data_types[0].types[0]: {want}"),
+    );
+    let types = "data_types: [{ name: a, match: [up] }]\nroutes:\n";
+    let route = |keys: &str, want: &str| check(&format!("{types}- {{ {keys} }}"), want);
+    route("data_types: [a], to: [status], continue: true", "ok");
+    route("data_types: [a], to: []", "ok");
+    route("to: [status]", "f:3: routes[0].data_types: route takes no data type");
+    route("data_types: [a]", "f:3: routes[0].to: route goes nowhere: needs `to`");
+    let want = "f:3: routes[0].data_types[0]: no data type has the name \"b\"";
+    route("data_types: [b], to: [status]", want);
+    let want = "f:3: routes[0].to[0]: no destination has the name \"reports\"";
+    route("data_types: [a], to: [reports]", want);
+}
+
+#[test]
+fn advice_names_what_can_never_happen() {
+    let text = "data_types: [{ name: a, match: [up] }, { name: b, match: [down] }]\n\
+        routes: [{ data_types: [a], to: [status] }, { data_types: [a], to: [] }]";
+    let advice: Vec<String> =
+        read(text).unwrap().advice().iter().map(ToString::to_string).collect();
+    let want = [
+        "data_types[1]: no route names the data type \"b\"",
+        "routes[1]: earlier routes take all its data types and do not continue",
+    ];
+    assert_eq!(advice, want);
+}
+
+#[test]
+fn metrics_may_reach_a_destination_or_surely_do_not() {
+    let text = "data_types:\n\
+        - { name: state, match: ['{__name__=~\"vm_.+\"}'] }\n\
+        - { name: h1, match: ['{host=\"h1\"}'] }\n\
+        routes:\n\
+        - { data_types: [state], to: [status] }\n\
+        - { data_types: [h1], to: [status] }\n\
+        remote_write: [{ name: r, url: x }]";
+    let config = read(text).unwrap();
+    let reach = |metric: &str| ["status", "r"].map(|name| config.may_reach(name, metric));
+    assert_eq!(reach("vm_state"), [true, false]);
+    assert_eq!(reach("up"), [true, true]);
+}
+
+#[test]
+fn an_equal_entry_is_the_same_destination_and_a_changed_one_is_not() {
+    let one = |keys: &str| -> DestinationConfig {
+        let text = format!("remote_write: [{{ name: r, url: x, {keys} }}]");
+        read(&text).unwrap().destinations.remove(0)
+    };
+    let plain = one("");
+    assert!(plain.is_same(&one("remote_timeout: 30s")));
+    assert!(!plain.is_same(&one("remote_timeout: 31s")));
+    assert!(!plain.is_same(&one("basic_auth: { username: u, password: p }")));
+    let (p, q) = ("basic_auth: { password: p }", "basic_auth: { password: q }");
+    assert!(!one(p).is_same(&one(q)));
+    assert!(!plain.is_same(&one("write_relabel_configs: [{ action: drop, regex: x }]")));
+    assert!(!plain.is_same(&one("queue_config: { max_shards: 7 }")));
+}
+
+#[test]
+fn a_remote_write_without_a_name_gets_one_that_stays() {
+    let name = |url: &str| {
+        let text = format!("remote_write: [{{ url: {url} }}]");
+        read(&text).unwrap().destinations.remove(0).name
+    };
+    assert_eq!(name("a"), name("a"));
+    assert_ne!(name("a"), name("b"));
+    assert_eq!(name("a").len(), 6);
+}
