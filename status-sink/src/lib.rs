@@ -14,12 +14,14 @@ mod metrics;
 mod notifier;
 mod object;
 mod processor;
+#[cfg(test)]
+mod scripted;
 mod selector;
 mod store;
 mod value;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kit::metrics::SelfMetrics;
@@ -52,24 +54,26 @@ pub struct StatusSink {
     sink: Arc<Processor>,
     api: Arc<Api>,
     stopper: Stopper,
-    ticking: JoinHandle<()>,
+    /// Taken by whoever stops. A lock for that moment alone.
+    ticking: Mutex<Option<JoinHandle<()>>>,
 }
 
 // === impl StatusSink ===
 
 impl StatusSink {
     /// Starts on the current tokio runtime. Reads are refused until [`StatusSink::warmed_up`].
-    pub fn start(config: &Config, parts: Parts) -> StatusSink {
+    pub fn start(config: Arc<Config>, parts: Parts) -> StatusSink {
         let Parts { clock, metrics, instance } = parts;
         let counters = Metrics::register(&metrics);
         let center = Center::new(Arc::clone(&clock), counters, instance);
         Metrics::observe(&metrics, &center);
-        center.apply(config);
+        center.apply(&config);
         let sink = Arc::new(Processor::new(Arc::clone(&center)));
         let (reader, writer) = (Reader::new(Arc::clone(&center)), Writer::new(Arc::clone(&center)));
         let api = Api::new(reader, writer, clock, instance);
         let (stopper, shutdown) = Stopper::new();
         let ticking = tokio::spawn(tick(Arc::clone(&center), shutdown));
+        let ticking = Mutex::new(Some(ticking));
         StatusSink { center, sink, api, stopper, ticking }
     }
 
@@ -86,8 +90,8 @@ impl StatusSink {
 
     /// Puts another configuration in force. Kinds that stay the same keep their objects, versions
     /// and listeners.
-    pub fn apply(&self, config: &Config) {
-        self.center.apply(config);
+    pub fn apply(&self, config: Arc<Config>) {
+        self.center.apply(&config);
     }
 
     /// Every target has answered or failed once: what is here can be served.
@@ -96,10 +100,13 @@ impl StatusSink {
     }
 
     /// Ends: listeners get what they have not had yet, and a clean end.
-    pub async fn stop(self) {
+    pub async fn stop(&self) {
         self.stopper.stop();
-        // It ends by itself; that it panicked was logged when it did.
-        let _ = self.ticking.await;
+        let ticking = self.ticking.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ticking) = ticking {
+            // It ends by itself; that it panicked was logged when it did.
+            let _ = ticking.await;
+        }
         self.center.end();
     }
 }

@@ -144,7 +144,8 @@ impl Plan {
         if disturbed {
             self.find_disturbed()?;
         }
-        for role in [Role::Page, Role::Report] {
+        // The report first: what it says of a host is mirrored by what is on the page.
+        for role in [Role::Report, Role::Page] {
             self.tell(role, batch.sent)?;
         }
         match &batch.outcome {

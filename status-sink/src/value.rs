@@ -262,7 +262,7 @@ mod tests {
         check(Value::number(3.0), "3");
         check(Value::number(-0.0), "0");
         check(Value::number(0.25), "0.25");
-        check(Value::number(1e300), "1e300");
+        check(Value::number(1e300), "1e+300");
         check(Value::number(9_007_199_254_740_991.0), "9007199254740991");
         check(Value::number(f64::NAN), "null");
         check(Value::text("plain"), r#""plain""#);

@@ -42,7 +42,8 @@ pub(super) fn gather(
         words.extend(block.recall(&whole));
     }
     words.retain(|word| roster.get(word.object).is_some_and(|it| it.is_listed));
-    words.sort_by_key(|word| word.object);
+    // Objects that others mirror come first, so that those are told once.
+    words.sort_by_key(|word| (!rules.is_mirrored(word.of.kind), word.object));
     let mut reports: Vec<Report> = Vec::new();
     for word in words.iter() {
         let report = match reports.last_mut() {
@@ -58,7 +59,6 @@ pub(super) fn gather(
     if !unsettled.is_empty() {
         add_labels(&mut reports, block, &whole);
     }
-    let _ = rules;
     reports
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Rules {
     by_metric: HashMap<Box<str>, SmallVec<[Use; 2]>, RandomState>,
     /// By [`KindNo`].
     kinds: Vec<Option<Arc<Kind>>>,
+    /// Kinds of which others mirror fields.
+    mirrored: Vec<KindNo>,
 }
 
 // === impl Rules ===
@@ -52,6 +54,10 @@ impl Rules {
             rules.kinds.resize(rules.kinds.len().max(at + 1), None);
             rules.kinds[at] = Some(Arc::clone(kind));
         }
+        let paths = rules.kinds.iter().flatten().flat_map(|kind| kind.mirrors());
+        let paths: Vec<&str> = paths.map(|(_, mirror)| &*mirror.path).collect();
+        let is_mirrored = |no: &KindNo| rules.kind(*no).is_some_and(|it| paths.contains(&&*it.path()));
+        rules.mirrored = rules.kind_nos().filter(is_mirrored).collect();
         rules
     }
 
@@ -68,6 +74,11 @@ impl Rules {
     /// A kind; none if it was removed.
     pub(super) fn kind(&self, no: KindNo) -> Option<&Arc<Kind>> {
         self.kinds.get(usize::from(no.0))?.as_ref()
+    }
+
+    /// Whether others mirror fields of a kind.
+    pub(super) fn is_mirrored(&self, no: KindNo) -> bool {
+        self.mirrored.contains(&no)
     }
 
     /// All kinds.

@@ -1,1 +1,3 @@
+//! Stories of who may change what.
 
+mod stories;

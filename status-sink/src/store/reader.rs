@@ -124,7 +124,8 @@ impl Reader {
         })
     }
 
-    fn hub(&self, kind: &Kind) -> Option<Arc<Hub>> {
+    /// Where the events of a kind are.
+    pub(crate) fn hub(&self, kind: &Kind) -> Option<Arc<Hub>> {
         let shelf = self.0.shelf();
         let at = shelf.kinds.iter().position(|known| known.is(kind))?;
         Some(Arc::clone(&shelf.hubs[at]))
