@@ -10,6 +10,7 @@ mod kinds; // the kinds and routes that the stories use
 mod kubectl; // the real kubectl
 mod reload; // a new configuration while everything runs
 mod scrape; // targets, discovery, pools
+mod sender; // remote write by the cases of prometheus/compliance
 mod shutdown; // stopping in the order of the data
 mod status; // what objects are made of, and whose word counts
 mod tidy; // what review forgets: layers, sizes, headers, lists that must agree

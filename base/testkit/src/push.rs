@@ -133,7 +133,7 @@ pub(crate) fn decode(request: Request, at: Instant) -> Result<Push, String> {
         }
         other => return Err(format!("content encoding {other:?}")),
     };
-    let (series, metadata) = match version {
+    let (series, metadata): (Vec<Series>, _) = match version {
         Version::One => {
             let message = WriteRequest::decode(&*bytes).map_err(|error| error.to_string())?;
             let metadata = message.metadata.into_iter().map(|metadata| Metadata {
@@ -148,15 +148,39 @@ pub(crate) fn decode(request: Request, at: Instant) -> Result<Push, String> {
         }
         Version::Two => {
             let message = Request2::decode(&*bytes).map_err(|error| error.to_string())?;
-            if message.symbols.first().is_some_and(|first| !first.is_empty()) {
-                return Err("the first symbol is not empty".to_owned());
-            }
+            check_symbols(&message.symbols)?;
             let symbols = &message.symbols;
             let series = message.timeseries.into_iter().map(|series| series_of_2(symbols, series));
             (series.collect::<Result<_, _>>()?, Vec::new())
         }
     };
+    series.iter().try_for_each(check_series)?;
     Ok(Push { at, request, version, series, metadata })
+}
+
+fn check_symbols(symbols: &[String]) -> Result<(), String> {
+    if !symbols.first().is_some_and(String::is_empty) {
+        return Err("the first symbol is not the empty one".to_owned());
+    }
+    let mut known = symbols.to_vec();
+    known.sort();
+    match known.windows(2).find(|two| two[0] == two[1]) {
+        Some(two) => Err(format!("the symbol {:?} twice", two[0])),
+        None => Ok(()),
+    }
+}
+
+fn check_series(series: &Series) -> Result<(), String> {
+    if !series.labels.contains_key("__name__") {
+        return Err(format!("a series without a name: {series:?}"));
+    }
+    if !series.samples.is_empty() && !series.histograms.is_empty() {
+        return Err(format!("samples and histograms in one series: {series:?}"));
+    }
+    if !series.samples.windows(2).all(|two| two[0].0 <= two[1].0) {
+        return Err(format!("samples out of order: {series:?}"));
+    }
+    Ok(())
 }
 
 fn series_of_1(series: TimeSeries) -> Result<Series, String> {
