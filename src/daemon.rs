@@ -4,6 +4,7 @@
 //! together do not delay an event on its way to a listener.
 //! What holds at the end: first no new batches, then empty queues, and listeners hear of it last.
 
+use std::hash::BuildHasher as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,14 +23,12 @@ use url::Url;
 
 use crate::admin::{self, Admin, GlobalUrl, Quit, Readiness, Ready};
 use crate::cli::DaemonFlags;
-use crate::config::{Config, Files};
+use crate::config::{Config, Files, STATUS_DESTINATION};
 use crate::reload::{Parts, Reloader};
 use crate::server::{Bound, Limits, Server, ServerMetrics};
 use crate::stop_signal::StopSignals;
 use crate::web_config::WebConfig;
 
-/// The name under which routes and forwarders know the status center.
-const STATUS_DESTINATION: &str = "status";
 /// How long requests under way may take at the end, when everything else has stopped.
 const CONNECTIONS_PATIENCE: Duration = Duration::from_secs(5);
 /// How often label pairs that no series has any more are forgotten.
@@ -110,14 +109,14 @@ impl Daemon {
             symbols: Symbols::new(),
         };
         let parts = tools.start_parts(&config, scraping)?;
-        let clock = Arc::clone(&tools.clock);
+        let (clock, has_kinds) = (Arc::clone(&tools.clock), !config.status().is_empty());
         let reloader = Reloader::new(files, config, parts.clone(), clock, &tools.metrics);
         let reloader = Arc::new(reloader);
         let mut chores = JoinSet::new();
         tools.spawn_chores(&mut chores, &reloader, &flags);
 
         let (readiness, quit) = (Arc::new(Readiness::default()), Arc::new(Quit::default()));
-        chores.spawn(warm_up(parts.clone(), Arc::clone(&readiness), on_ready));
+        chores.spawn(warm_up(parts.clone(), has_kinds, Arc::clone(&readiness), on_ready));
         let addresses = bound.addresses();
         let external = external_url(&flags, &addresses)?;
         let prefix = route_prefix(&flags, &external);
@@ -168,9 +167,12 @@ impl Daemon {
     }
 }
 
-/// Lets readers of the status center in as soon as everything was scraped once.
-async fn warm_up(parts: Parts, readiness: Arc<Readiness>, on_ready: OnReady) {
-    parts.scraper.first_round().await;
+/// Lets readers of the status center in as soon as everything was scraped once. Without kinds
+/// there is nothing to wait for, and the first round takes as long as the longest interval.
+async fn warm_up(parts: Parts, has_kinds: bool, readiness: Arc<Readiness>, on_ready: OnReady) {
+    if has_kinds {
+        parts.scraper.first_round().await;
+    }
     parts.status.warmed_up();
     readiness.reached(Ready::Ready);
     info!("ready");
@@ -182,9 +184,10 @@ async fn warm_up(parts: Parts, readiness: Arc<Readiness>, on_ready: OnReady) {
 impl Tools {
     fn start_parts(&self, config: &Config, scraping: &Runtime) -> anyhow::Result<Parts> {
         let (clock, metrics) = (|| Arc::clone(&self.clock), || self.metrics.clone());
+        let instance = std::hash::RandomState::new().hash_one("instance");
         let status = StatusSink::start(
             config.status(),
-            status_sink::Parts { clock: clock(), metrics: metrics() },
+            status_sink::Parts { clock: clock(), metrics: metrics(), instance },
         );
         let builtin = vec![(STATUS_DESTINATION, status.sink())];
         let forwarder = Forwarder::start(

@@ -13,7 +13,6 @@ use arc_swap::ArcSwap;
 use kit::metrics::SelfMetrics;
 use kit::{Chain, Clock};
 use prometheus_client::metrics::gauge::Gauge;
-use rapidhash::RapidHasher;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
 use tracing::{error, info};
@@ -169,6 +168,8 @@ impl Reloader {
 
 fn checksum(paths: &[PathBuf]) -> u64 {
     use std::hash::Hasher as _;
+
+    use rapidhash::fast::RapidHasher;
     let mut hasher = RapidHasher::default();
     for path in paths {
         let content = std::fs::read(path).unwrap_or_default();

@@ -7,12 +7,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Admin;
 use super::answer::{Answer, Failure, Success};
+use super::targets::time_text;
 
 /// The version of the Kubernetes API whose conventions the status center follows.
 const KUBERNETES_MINOR: &str = "37";
@@ -21,13 +21,13 @@ const KUBERNETES_MINOR: &str = "37";
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct RuntimeInfo {
-    start_time: Timestamp,
+    start_time: String,
     #[serde(rename = "CWD")]
     cwd: String,
     hostname: String,
-    server_time: Timestamp,
+    server_time: String,
     reload_config_success: bool,
-    last_config_time: Timestamp,
+    last_config_time: String,
     corruption_count: i64,
     goroutine_count: usize,
     #[serde(rename = "GOMAXPROCS")]
@@ -105,7 +105,7 @@ async fn flags(State(admin): State<Arc<Admin>>) -> Success<BTreeMap<String, Stri
 }
 
 async fn runtime_info(State(admin): State<Arc<Admin>>) -> Answer<RuntimeInfo> {
-    let time = |ms| Timestamp::from_millisecond(ms).unwrap_or_default();
+    let time = |ms| time_text(Some(ms));
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname");
     let hostname = hostname.map_err(|error| Failure::Internal(format!("ask host name: {error}")))?;
     let reloaded = admin.reloader.last();

@@ -7,7 +7,8 @@ use axum::Router;
 use axum::extract::{Query, State};
 use axum::routing::get;
 use jiff::Timestamp;
-use model::{Family, Labels};
+use kit::Chain;
+use model::{Family, Labels, SeriesSelector};
 use scraper::{PoolView, TargetView};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -146,22 +147,20 @@ async fn target_metadata(
     Query(query): Query<MetadataQuery>,
 ) -> Answer<Vec<TargetMetadata>> {
     let limit = number(&query.limit, "limit")?;
-    let matchers = match query.match_target.as_str() {
-        "" => Vec::new(),
-        selector => model::parse_selector(selector).map_err(|error| {
-            let error = kit::Chain(&error);
+    let selector = match query.match_target.as_str() {
+        "" => None,
+        text => Some(SeriesSelector::parse(text).map_err(|error| {
+            let error = Chain(&error);
             Failure::BadData(format!("invalid parameter \"match_target\": {error}"))
-        })?,
+        })?),
     };
     let mut found = Vec::new();
     for target in pools(&admin).iter().flat_map(|pool| &pool.active) {
         if limit.is_some_and(|limit| found.len() >= limit) {
             break;
         }
-        let matched = matchers
-            .iter()
-            .all(|matcher| matcher.matches(target.labels.get(matcher.name()).unwrap_or_default()));
-        if !matched {
+        let label = |name: &str| target.labels.get(name);
+        if selector.as_ref().is_some_and(|selector| !selector.is_match(label)) {
             continue;
         }
         let wanted =
