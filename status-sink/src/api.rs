@@ -131,7 +131,7 @@ impl Api {
             .route("/api/v1/namespaces", get(root::namespaces))
             .route("/api/v1/namespaces/{name}", get(root::namespace))
             .route("/api/v1/events", get(root::events))
-            .route("/api/v1/namespaces/{namespace}/events", get(root::events))
+            .route("/api/v1/namespaces/{name}/events", get(root::events))
             .route("/apis", get(root::apis))
             .route("/apis/", get(root::apis))
             .route("/apis/{group}", get(root::group))
@@ -139,7 +139,6 @@ impl Api {
             .route("/openapi/v3", get(root::openapi))
             .route("/openapi/v3/apis/{group}/{version}", get(root::openapi_group))
             .route("/openapi/{*rest}", any(no_path))
-            .route("/apis/{*rest}", any(no_path))
             .with_state(Arc::clone(self))
     }
 

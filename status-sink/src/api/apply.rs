@@ -70,7 +70,8 @@ impl Apply<'_> {
             }
         }
         for path in wanted.leaves() {
-            if let Some(value) = fields::get(applied, &path) {
+            let value = fields::get(applied, &path);
+            if let Some(value) = value.filter(|value| !is_held(&merged, &path, value)) {
                 fields::set(&mut merged, &path, value.clone());
             }
         }
@@ -126,6 +127,9 @@ impl Apply<'_> {
                 .into_iter()
                 .filter(|path| other.fields.touches(path))
                 .filter(|path| fields::get(live, path) != fields::get(applied, path))
+                .filter(|path| {
+                    fields::get(applied, path).is_none_or(|value| !is_held(live, path, value))
+                })
                 .collect();
             for path in contested {
                 if self.force {
@@ -180,6 +184,13 @@ impl Manager {
     fn is(&self, name: &str, operation: &str) -> bool {
         self.name == name && self.operation == operation
     }
+}
+
+/// Whether `value` is an empty object, and there is an object at `path` already: to state that
+/// says nothing about what is in it.
+fn is_held(document: &Json, path: &Path, value: &Json) -> bool {
+    let is_empty = value.as_object().is_some_and(Map::is_empty);
+    is_empty && fields::get(document, path).is_some_and(Json::is_object)
 }
 
 /// The owners of an object; entries we did not write are skipped.

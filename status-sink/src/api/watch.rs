@@ -74,7 +74,8 @@ pub(crate) fn default_timeout(chance: f64) -> Duration {
 
 /// The answer to a watch that cannot begin: 200, and the reason as its only line.
 pub(crate) fn refused(failure: &Failure) -> Response {
-    stream(Body::from(frames::error_line(failure)))
+    let line = Ok::<_, Infallible>(Bytes::from(frames::error_line(failure)));
+    stream(Body::from_stream(futures::stream::iter([line])))
 }
 
 fn stream(body: Body) -> Response {

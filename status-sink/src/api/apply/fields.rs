@@ -22,7 +22,8 @@ impl Tree {
                 "metadata" => metadata(value),
                 _ => subtree(value, key == "status"),
             };
-            if key != "metadata" || inner.as_object().is_some_and(|inner| !inner.is_empty()) {
+            // An empty part of an object says nothing; it is there anyway.
+            if inner.as_object().is_some_and(|inner| !inner.is_empty()) {
                 tree.insert(format!("f:{key}"), inner);
             }
         }
@@ -204,7 +205,9 @@ pub(super) fn member<'j>(document: &'j mut Json, name: &str) -> &'j mut Map<Stri
 fn metadata(value: &Json) -> Json {
     let mut tree = Map::new();
     for part in ["labels", "annotations"] {
-        if let Some(texts @ Json::Object(_)) = value.get(part) {
+        if let Some(texts @ Json::Object(members)) = value.get(part)
+            && !members.is_empty()
+        {
             tree.insert(format!("f:{part}"), subtree(texts, false));
         }
     }
