@@ -7,6 +7,7 @@ mod backoff;
 mod chain;
 mod clock;
 pub mod config;
+pub mod http;
 pub mod metrics;
 mod shutdown;
 

@@ -146,3 +146,22 @@ fn what_go_refuses_is_refused_in_its_words() {
     refused("(?P=a)", "invalid or unsupported Perl syntax: `(?P`");
     refused("a\\", r"missing closing ): `^(?s:a\)$`");
 }
+
+proptest::proptest! {
+    #[test]
+    fn a_quoted_text_matches_itself_alone(text in "[^\u{0}\\\\]{0,12}", other in ".{0,4}") {
+        let regex = GoRegex::new(&format!("\\Q{text}\\E")).unwrap();
+        assert!(regex.is_match(&text));
+        assert_eq!(regex.is_match(&format!("{text}{other}")), other.is_empty());
+    }
+
+    #[test]
+    fn the_quick_way_and_the_engine_agree(
+        pattern in "(\\.\\*|\\.\\+|a|b|\\(|\\)|\\||\\?|[ab]{1,2}){0,6}",
+        text in "[ab\n]{0,5}",
+    ) {
+        if let Ok(regex) = GoRegex::new(&pattern) {
+            assert_eq!(regex.is_match(&text), regex.compiled.regex.is_match(&text), "{pattern}");
+        }
+    }
+}
