@@ -63,6 +63,12 @@ pub(crate) struct Block {
     pub newest_ms: i64,
 }
 
+/// Compresses blocks, one after the other in the same memory.
+pub(crate) struct Compressor {
+    snappy: snap::raw::Encoder,
+    scratch: Vec<u8>,
+}
+
 /// Compressed bytes that do not decompress, or a block that is not of its encoding.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Damaged {
@@ -142,21 +148,6 @@ impl Sum for Counts {
 // === impl Block ===
 
 impl Block {
-    /// The same block with its bytes compressed; itself if they are compressed already.
-    pub(crate) fn compressed(self, compression: Compression) -> Block {
-        if self.format.compression != Compression::None || compression == Compression::None {
-            return self;
-        }
-        let mut packed = vec![0; snap::raw::max_compress_len(self.bytes.len())];
-        let bytes = snap::raw::Encoder::new()
-            .compress(&self.bytes, &mut packed)
-            .expect("a block is far smaller than snappy's 4 GiB, and the room was measured");
-        packed.truncate(bytes);
-        packed.shrink_to_fit();
-        let format = Format { compression, ..self.format };
-        Block { format, bytes: packed.into(), ..self }
-    }
-
     /// The encoded bytes without compression.
     ///
     /// # Errors
@@ -171,6 +162,39 @@ impl Block {
     }
 }
 
+// === impl Compressor ===
+
+impl Default for Compressor {
+    fn default() -> Compressor {
+        Compressor { snappy: snap::raw::Encoder::new(), scratch: Vec::new() }
+    }
+}
+
+impl Compressor {
+    /// The same block with its bytes compressed; itself if they are compressed already.
+    pub(crate) fn pack(&mut self, block: Block, compression: Compression) -> Block {
+        if block.format.compression != Compression::None || compression == Compression::None {
+            return block;
+        }
+        let room = snap::raw::max_compress_len(block.bytes.len());
+        if self.scratch.len() < room {
+            self.scratch.resize(room, 0);
+        }
+        let bytes = self
+            .snappy
+            .compress(&block.bytes, &mut self.scratch)
+            .expect("a block is far smaller than snappy's 4 GiB, and there is room");
+        let format = Format { compression, ..block.format };
+        Block { format, bytes: Bytes::copy_from_slice(&self.scratch[..bytes]), ..block }
+    }
+}
+
+impl std::fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Compressor")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,9 +205,9 @@ mod tests {
         let bytes = Bytes::from(b"abcabcabcabcabcabcabcabc".repeat(50));
         let counts = Counts { samples: 1, ..Counts::default() };
         let block = Block { format, bytes: bytes.clone(), counts, oldest_ms: 1, newest_ms: 2 };
-        let packed = block.compressed(Compression::Snappy);
+        let packed = Compressor::default().pack(block, Compression::Snappy);
         assert!(packed.bytes.len() < bytes.len() / 4);
-        let again = packed.clone().compressed(Compression::Snappy);
+        let again = Compressor::default().pack(packed.clone(), Compression::Snappy);
         assert_eq!(again.bytes, packed.bytes);
         assert_eq!(again.plain_bytes().unwrap(), bytes);
     }

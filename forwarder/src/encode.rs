@@ -8,6 +8,7 @@ mod histogram;
 mod json_lines;
 mod remote_write1;
 mod remote_write2;
+mod repeat;
 mod rewrite;
 #[cfg(test)]
 mod tests;
@@ -57,8 +58,7 @@ pub(crate) struct Series<'s> {
 #[derive(Clone, Copy)]
 pub(crate) enum SeriesLabel<'s> {
     Interned(PairId),
-    /// With its index into [`Series::labels`].
-    Added(u16, &'s AddedLabel),
+    Added(&'s AddedLabel),
 }
 
 /// When a sample is from.
@@ -109,7 +109,7 @@ impl<'s> Series<'s> {
             let before = usize::from(insertion.before);
             self.pairs[next..before].iter().for_each(|id| see(SeriesLabel::Interned(*id)));
             let label = &self.labels[usize::from(insertion.label)];
-            see(SeriesLabel::Added(insertion.label, label));
+            see(SeriesLabel::Added(label));
             next = before;
         }
         self.pairs[next..].iter().for_each(|id| see(SeriesLabel::Interned(*id)));

@@ -10,7 +10,7 @@ use kit::{Backoff, Chain};
 use model::{Family, Layout, MetricType, Selection};
 use tracing::warn;
 
-use crate::block::{Block, Compression, Counts, Encoding, Format};
+use crate::block::{Block, Compression, Compressor, Counts, Encoding, Format};
 use crate::destination::Destination;
 use crate::encode::metadata_request;
 use crate::module::{MetadataPlan, Parcel, Verdict};
@@ -88,7 +88,7 @@ async fn send(destination: &Destination, families: &[Arc<Family>]) {
     let format = Format { encoding: Encoding::RemoteWrite1, compression: Compression::None };
     let counts = Counts::default();
     let block = Block { format, bytes, counts, oldest_ms: 0, newest_ms: 0 };
-    let block = block.compressed(module.format().compression);
+    let block = Compressor::default().pack(block, module.format().compression);
     let (format, bytes) = (block.format, block.bytes);
     let count = families.len() as u64;
     let mut backoff = Backoff::new(config.queue.backoff_min, config.queue.backoff_max);

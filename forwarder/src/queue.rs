@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kit::Clock;
 use model::Moment;
 
-use crate::block::{Block, Compression};
+use crate::block::{Block, Compression, Compressor};
 use crate::ledger::{Ledger, Reason};
 
 /// How much may wait.
@@ -132,7 +132,12 @@ impl Queue {
 
     /// Compresses one block of the lane that waits beyond the plain samples. Whether there was
     /// one. The lock is not held meanwhile.
-    pub(crate) fn compress_one(&self, lane: Lane, compression: Compression) -> bool {
+    pub(crate) fn compress_one(
+        &self,
+        lane: Lane,
+        compression: Compression,
+        compressor: &mut Compressor,
+    ) -> bool {
         if compression == Compression::None {
             return false;
         }
@@ -142,7 +147,7 @@ impl Queue {
         };
         let Some((number, block)) = found else { return false };
         let plain_bytes = block.bytes.len() as u64;
-        let block = block.compressed(compression);
+        let block = compressor.pack(block, compression);
         let mut state = self.state();
         let bytes = block.bytes.len() as u64;
         let lane = state.lanes.get_mut(&lane).into_iter().flatten();
@@ -272,7 +277,8 @@ mod tests {
         let (queue, ledger) = queue(u64::MAX, u64::MAX);
         let lane = queue.open_lane();
         (1..=5).for_each(|name| push(&queue, &ledger, lane, block(name, 10)));
-        while queue.compress_one(lane, Compression::Snappy) {}
+        let mut compressor = Compressor::default();
+        while queue.compress_one(lane, Compression::Snappy, &mut compressor) {}
         let blocks: Vec<Block> = std::iter::from_fn(|| queue.pop(lane)).collect();
         let packed = blocks.iter().map(|block| block.format.compression == Compression::Snappy);
         assert_eq!(packed.collect::<Vec<_>>(), [false, false, true, true, true]);

@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::block::{Block, Counts, Damaged, Encoding};
+use crate::block::{Block, Compressor, Counts, Damaged, Encoding};
 use crate::destination::Destination;
 use crate::encode::{to_remote_write1, without_older_than};
 use crate::ledger::Reason;
 use crate::module::{Parcel, SendError, Verdict};
-use crate::queue::Held;
+use crate::queue::{Held, Lane};
 use crate::shard::Shard;
 
 /// Sends what one shard seals.
@@ -33,6 +33,8 @@ pub(crate) struct Sender {
 /// One block's way to its end.
 struct Delivery<'s> {
     destination: &'s Destination,
+    lane: Lane,
+    compressor: &'s mut Compressor,
     attempt: u32,
     backoff: Backoff,
     /// Whether the log knows that the receiver is in trouble.
@@ -52,6 +54,7 @@ enum Next {
 impl Sender {
     /// Runs until the shard is finished and its lane is empty, or everything is abandoned.
     pub(crate) async fn run(self) {
+        let mut compressor = Compressor::default();
         if let Some(before) = &self.before {
             tokio::select! {
                 () = before.wait() => {}
@@ -59,7 +62,7 @@ impl Sender {
             }
         }
         while let Some(block) = self.next().await {
-            self.send(block).await;
+            self.send(block, &mut compressor).await;
         }
         self.destination.queue.close_lane(self.shard.lane);
     }
@@ -95,17 +98,21 @@ impl Sender {
     }
 
     /// Sends a block until it is delivered or dropped.
-    async fn send(&self, block: Block) {
+    async fn send(&self, block: Block, compressor: &mut Compressor) {
         let held = Held::of(&block);
         let destination = &*self.destination;
         let began = Instant::now();
-        let mut delivery = Delivery::of(destination);
+        let queue = &destination.config.queue;
+        let backoff = Backoff::new(queue.backoff_min, queue.backoff_max);
+        let lane = self.shard.lane;
+        let mut delivery =
+            Delivery { destination, lane, compressor, attempt: 0, backoff, complained: false };
         let mut next = Some(block);
         while let Some(block) = next.take() {
             match delivery.attempt(block).await {
                 (_, Next::Done) => {}
                 (block, Next::Wait(wait)) => {
-                    self.wait(wait).await;
+                    delivery.wait(wait).await;
                     next = Some(block);
                 }
             }
@@ -113,31 +120,11 @@ impl Sender {
         destination.queue.done(&held);
         destination.meters.rates.sending(began.elapsed());
     }
-
-    /// Waits, and compresses meanwhile what is queued.
-    async fn wait(&self, wait: Duration) {
-        let Destination { queue, module, abandoned, .. } = &*self.destination;
-        let until = Instant::now() + wait;
-        let compression = module.format().compression;
-        while Instant::now() < until && queue.compress_one(self.shard.lane, compression) {
-            tokio::task::yield_now().await;
-        }
-        tokio::select! {
-            () = sleep_until(until) => {}
-            () = abandoned.cancelled() => {}
-        }
-    }
 }
 
 // === impl Delivery ===
 
-impl<'s> Delivery<'s> {
-    fn of(destination: &'s Destination) -> Delivery<'s> {
-        let queue = &destination.config.queue;
-        let backoff = Backoff::new(queue.backoff_min, queue.backoff_max);
-        Delivery { destination, attempt: 0, backoff, complained: false }
-    }
-
+impl Delivery<'_> {
     /// One try. Gives the block back for the next one.
     async fn attempt(&mut self, block: Block) -> (Block, Next) {
         let Destination { ledger, module, abandoned, pool, .. } = self.destination;
@@ -183,9 +170,24 @@ impl<'s> Delivery<'s> {
         (block, next)
     }
 
+    /// Waits, and compresses meanwhile what is queued.
+    async fn wait(&mut self, wait: Duration) {
+        let Destination { queue, module, abandoned, .. } = self.destination;
+        let until = Instant::now() + wait;
+        let compression = module.format().compression;
+        while Instant::now() < until && queue.compress_one(self.lane, compression, self.compressor)
+        {
+            tokio::task::yield_now().await;
+        }
+        tokio::select! {
+            () = sleep_until(until) => {}
+            () = abandoned.cancelled() => {}
+        }
+    }
+
     /// Brings a block into the form the module wants, without samples that are too old by now.
     /// What is left out is booked.
-    fn prepare(&self, block: Block) -> Result<Block, Damaged> {
+    fn prepare(&mut self, block: Block) -> Result<Block, Damaged> {
         let Destination { config, module, clock, pool, .. } = self.destination;
         let mut block = block;
         if let Some(limit) = config.queue.sample_age_limit {
@@ -202,7 +204,7 @@ impl<'s> Delivery<'s> {
             self.book_lost(before - block.counts, Reason::CustomBounds);
         }
         let plain = block.bytes.clone();
-        let block = block.compressed(wanted.compression);
+        let block = self.compressor.pack(block, wanted.compression);
         pool.give(plain);
         Ok(block)
     }

@@ -55,7 +55,7 @@ pub struct RemoteWriteSpec {
     /// Whether native histograms are sent. Default false.
     #[serde(skip_serializing_if = "is_default")]
     pub send_native_histograms: bool,
-    /// Whether each connection asks the resolver again and takes any of its answers.
+    /// Accepted: every new connection asks the resolver again as it is.
     #[serde(skip_serializing_if = "is_default")]
     pub round_robin_dns: bool,
     /// `prometheus.WriteRequest` (remote write 1.0, the default) or
@@ -177,7 +177,7 @@ impl RemoteWriteSpec {
             name: _,
             send_exemplars,
             send_native_histograms,
-            round_robin_dns,
+            round_robin_dns: _,
             protobuf_message,
             queue_config: _,
             metadata_config,
@@ -203,7 +203,6 @@ impl RemoteWriteSpec {
             headers: headers.into_iter().collect(),
             version,
             retry_on_http_429: queue.retry_on_http_429,
-            round_robin_dns,
             http: http.check()?,
         };
         let wants = Wants { exemplars: send_exemplars, histograms: send_native_histograms };

@@ -36,7 +36,7 @@ impl JsonLines {
             }
             let (name, value) = match label {
                 SeriesLabel::Interned(id) => series.table.get(id),
-                SeriesLabel::Added(_, label) => (&*label.name, &*label.value),
+                SeriesLabel::Added(label) => (&*label.name, &*label.value),
             };
             put_pair(out, name, value);
         });

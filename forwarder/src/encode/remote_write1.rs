@@ -5,11 +5,13 @@
 
 use model::{Exemplar, Family, Histogram};
 
+use super::repeat::{Label, Repeat};
 use super::wire::{
-    begin_length, bytes_tag, end_length, fixed64_tag, put_bytes_field, put_double_field, put_int64,
-    put_message, put_varint, put_varint_field, varint_tag,
+    begin_length, begin_short_length, bytes_tag, end_length, end_short_length, fixed64_tag,
+    put_bytes_field, put_double_field, put_int64, put_message, put_varint, put_varint_field,
+    varint_tag,
 };
-use super::{At, Encode, Series, SeriesLabel, histogram, put_label};
+use super::{At, Encode, Series, histogram, put_label};
 
 /// Tag of `WriteRequest.timeseries`.
 const TIME_SERIES: u8 = bytes_tag(1);
@@ -25,6 +27,9 @@ const TAIL_VALUE: usize = 3;
 pub(crate) struct RemoteWrite1 {
     out: Vec<u8>,
     tail: SampleTail,
+    repeat: Repeat,
+    /// Whether the last series was shorter than 128 bytes: the next one will be too.
+    is_short: bool,
 }
 
 /// The `samples` field of a series: the same bytes but for the value, for all samples of one
@@ -48,54 +53,63 @@ impl RemoteWrite1 {
     }
 
     pub(super) fn finish(&mut self, fresh: Vec<u8>) -> Vec<u8> {
+        self.repeat.forget();
         std::mem::replace(&mut self.out, fresh)
     }
 
-    /// Starts a `TimeSeries` with the labels of `series`.
+    /// Appends a `TimeSeries` with the labels of `series` and what `fill` appends.
     #[inline]
-    fn begin_series(&mut self, series: &Series<'_>) -> usize {
-        let out = &mut self.out;
+    fn put_series(
+        &mut self,
+        series: &Series<'_>,
+        fill: impl FnOnce(&mut Vec<u8>, &mut SampleTail),
+    ) {
+        let RemoteWrite1 { out, tail, repeat, is_short } = self;
         out.push(TIME_SERIES);
-        let start = begin_length(out);
-        series.each_label(|label| match label {
-            SeriesLabel::Interned(id) => put_framed(out, series.table.framed(id)),
-            SeriesLabel::Added(_, label) => put_framed(out, &label.framed),
+        let start = if *is_short { begin_short_length(out) } else { begin_length(out) };
+        repeat.put(out, series, |out, label| match label {
+            Label::Own(id) => put_framed(out, series.table.framed(id)),
+            Label::Added(number) => put_framed(out, &series.labels[usize::from(number)].framed),
         });
-        start
+        fill(out, tail);
+        let bytes = out.len() - start;
+        let moved = if *is_short { end_short_length(out, start) } else { end_length(out, start) };
+        repeat.moved(moved);
+        *is_short = bytes < 0x80;
     }
 }
 
 impl Encode for RemoteWrite1 {
     #[inline]
     fn sample(&mut self, series: &Series<'_>, value: f64, at: At) {
-        let start = self.begin_series(series);
-        if self.tail.timestamp_ms != at.timestamp_ms {
-            self.tail = SampleTail::new(at.timestamp_ms);
-        }
-        self.tail.put(&mut self.out, value);
-        end_length(&mut self.out, start);
+        self.put_series(series, |out, tail| {
+            if tail.timestamp_ms != at.timestamp_ms {
+                *tail = SampleTail::new(at.timestamp_ms);
+            }
+            tail.put(out, value);
+        });
     }
 
     fn histogram(&mut self, series: &Series<'_>, histogram: &Histogram, at: At) {
-        let start = self.begin_series(series);
-        put_message(&mut self.out, 4, |out| histogram::put(out, histogram, at.timestamp_ms, 0));
-        end_length(&mut self.out, start);
+        self.put_series(series, |out, _| {
+            put_message(out, 4, |out| histogram::put(out, histogram, at.timestamp_ms, 0));
+        });
     }
 
     fn exemplar(&mut self, series: &Series<'_>, exemplar: &Exemplar, at: At) {
-        let start = self.begin_series(series);
-        put_message(&mut self.out, 3, |out| {
-            for (name, value) in exemplar.labels.iter() {
-                put_message(out, 1, |out| put_label(out, name, value));
-            }
-            if exemplar.value.to_bits() != 0 {
-                put_double_field(out, 2, exemplar.value);
-            }
-            if at.timestamp_ms != 0 {
-                put_varint_field(out, 3, at.timestamp_ms as u64);
-            }
+        self.put_series(series, |out, _| {
+            put_message(out, 3, |out| {
+                for (name, value) in exemplar.labels.iter() {
+                    put_message(out, 1, |out| put_label(out, name, value));
+                }
+                if exemplar.value.to_bits() != 0 {
+                    put_double_field(out, 2, exemplar.value);
+                }
+                if at.timestamp_ms != 0 {
+                    put_varint_field(out, 3, at.timestamp_ms as u64);
+                }
+            });
         });
-        end_length(&mut self.out, start);
     }
 }
 
@@ -117,14 +131,23 @@ impl SampleTail {
         SampleTail { timestamp_ms, full, full_bytes, zero, zero_bytes }
     }
 
-    /// Appends the field with this value.
+    /// Appends the field with this value. Timestamps of our time have six bytes: for them the
+    /// number of bytes to copy is known when this is compiled.
     #[inline]
     pub(super) fn put(&mut self, out: &mut Vec<u8>, value: f64) {
+        const USUAL_FULL_BYTES: usize = 18;
+        const USUAL_ZERO_BYTES: usize = 9;
         if value.to_bits() == 0 {
-            out.extend_from_slice(&self.zero[..usize::from(self.zero_bytes)]);
-        } else {
-            self.full[TAIL_VALUE..TAIL_VALUE + 8].copy_from_slice(&value.to_le_bytes());
-            out.extend_from_slice(&self.full[..usize::from(self.full_bytes)]);
+            match usize::from(self.zero_bytes) {
+                USUAL_ZERO_BYTES => out.extend_from_slice(&self.zero[..USUAL_ZERO_BYTES]),
+                bytes => out.extend_from_slice(&self.zero[..bytes]),
+            }
+            return;
+        }
+        self.full[TAIL_VALUE..TAIL_VALUE + 8].copy_from_slice(&value.to_le_bytes());
+        match usize::from(self.full_bytes) {
+            USUAL_FULL_BYTES => out.extend_from_slice(&self.full[..USUAL_FULL_BYTES]),
+            bytes => out.extend_from_slice(&self.full[..bytes]),
         }
     }
 

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use model::{Exemplar, Family, Histogram, PairId};
 
+use super::remote_write1::SampleTail;
+use super::repeat::{Label, Repeat};
 use super::wire::{
-    begin_length, bytes_tag, end_length, put_bytes_field, put_double_field, put_message,
-    put_varint, put_varint_field,
+    begin_short_length, bytes_tag, end_short_length, put_bytes_field, put_double_field,
+    put_message, put_varint, put_varint_field,
 };
-use super::{At, Encode, Series, SeriesLabel, histogram};
-use crate::encode::remote_write1::SampleTail;
+use super::{At, Encode, Series, histogram};
 
 /// Tag of `Request.timeseries`.
 const TIME_SERIES: u8 = bytes_tag(5);
@@ -32,6 +33,7 @@ pub(crate) struct RemoteWrite2 {
     pairs: HashTable<(PairId, PairRefs)>,
     added: Vec<Option<PairRefs>>,
     tail: SampleTail,
+    repeat: Repeat,
     metadata: Vec<u8>,
     /// Whose `metadata` is: compared by text, since families are few and change seldom.
     metadata_of: Option<(Arc<str>, Arc<str>, u8)>,
@@ -66,6 +68,7 @@ impl RemoteWrite2 {
         fresh.extend_from_slice(&self.strings.fields);
         fresh.extend_from_slice(&self.out);
         self.out.clear();
+        self.repeat.forget();
         self.strings.clear();
         self.pairs.clear();
         self.added.clear();
@@ -73,35 +76,32 @@ impl RemoteWrite2 {
         fresh
     }
 
+    /// Appends a `TimeSeries` with the labels of `series`, what `fill` appends, and its metadata.
     #[inline]
-    fn begin_series(&mut self, series: &Series<'_>) -> usize {
-        self.out.push(TIME_SERIES);
-        let start = begin_length(&mut self.out);
-        self.out.push(LABELS_REFS);
-        let refs = begin_length(&mut self.out);
-        let RemoteWrite2 { out, strings, pairs, added, .. } = self;
-        series.each_label(|label| {
+    fn put_series(
+        &mut self,
+        series: &Series<'_>,
+        fill: impl FnOnce(&mut Vec<u8>, &mut SampleTail, &mut StringTable),
+    ) {
+        self.find_metadata(series.family);
+        let RemoteWrite2 { out, strings, pairs, added, tail, repeat, metadata, .. } = self;
+        out.push(TIME_SERIES);
+        let start = begin_short_length(out);
+        out.push(LABELS_REFS);
+        let refs = begin_short_length(out);
+        repeat.put(out, series, |out, label| {
             let refs = match label {
-                SeriesLabel::Interned(id) => pair_refs(pairs, strings, series, id),
-                SeriesLabel::Added(at, label) => {
-                    let at = usize::from(at);
-                    if added.len() <= at {
-                        added.resize(at + 1, None);
-                    }
-                    *added[at].get_or_insert_with(|| strings.refs(&label.name, &label.value))
-                }
+                Label::Own(id) => pair_refs(pairs, strings, series, id),
+                Label::Added(number) => added_refs(added, strings, series, number),
             };
             put_varint(out, u64::from(refs.name));
             put_varint(out, u64::from(refs.value));
         });
-        end_length(&mut self.out, refs);
-        start
-    }
-
-    fn end_series(&mut self, series: &Series<'_>, start: usize) {
-        self.find_metadata(series.family);
-        self.out.extend_from_slice(&self.metadata);
-        end_length(&mut self.out, start);
+        let refs = end_short_length(out, refs);
+        fill(out, tail, strings);
+        out.extend_from_slice(metadata);
+        let moved = end_short_length(out, start);
+        repeat.moved(refs + moved - start);
     }
 
     /// Makes `metadata` the field of `family`: empty if nothing is known of it.
@@ -131,55 +131,72 @@ impl RemoteWrite2 {
 }
 
 impl Encode for RemoteWrite2 {
+    #[inline]
     fn sample(&mut self, series: &Series<'_>, value: f64, at: At) {
-        let start = self.begin_series(series);
-        if at.started_ms == 0 {
-            if self.tail.timestamp_ms() != at.timestamp_ms {
-                self.tail = SampleTail::new(at.timestamp_ms);
+        self.put_series(series, |out, tail, _| {
+            if at.started_ms != 0 {
+                return put_started_sample(out, value, at);
             }
-            self.tail.put(&mut self.out, value);
-        } else {
-            put_message(&mut self.out, 2, |out| {
-                if value.to_bits() != 0 {
-                    put_double_field(out, 1, value);
-                }
-                if at.timestamp_ms != 0 {
-                    put_varint_field(out, 2, at.timestamp_ms as u64);
-                }
-                put_varint_field(out, 3, at.started_ms as u64);
-            });
-        }
-        self.end_series(series, start);
+            if tail.timestamp_ms() != at.timestamp_ms {
+                *tail = SampleTail::new(at.timestamp_ms);
+            }
+            tail.put(out, value);
+        });
     }
 
     fn histogram(&mut self, series: &Series<'_>, histogram: &Histogram, at: At) {
-        let start = self.begin_series(series);
-        put_message(&mut self.out, 3, |out| {
-            histogram::put(out, histogram, at.timestamp_ms, at.started_ms);
+        self.put_series(series, |out, _, _| {
+            put_message(out, 3, |out| {
+                histogram::put(out, histogram, at.timestamp_ms, at.started_ms);
+            });
         });
-        self.end_series(series, start);
     }
 
     fn exemplar(&mut self, series: &Series<'_>, exemplar: &Exemplar, at: At) {
-        let start = self.begin_series(series);
-        let RemoteWrite2 { out, strings, .. } = self;
-        put_message(out, 4, |out| {
-            put_message(out, 1, |out| {
-                for (name, value) in exemplar.labels.iter() {
-                    let refs = strings.refs(name, value);
-                    put_varint(out, u64::from(refs.name));
-                    put_varint(out, u64::from(refs.value));
+        self.put_series(series, |out, _, strings| {
+            put_message(out, 4, |out| {
+                put_message(out, 1, |out| {
+                    for (name, value) in exemplar.labels.iter() {
+                        let refs = strings.refs(name, value);
+                        put_varint(out, u64::from(refs.name));
+                        put_varint(out, u64::from(refs.value));
+                    }
+                });
+                if exemplar.value.to_bits() != 0 {
+                    put_double_field(out, 2, exemplar.value);
+                }
+                if at.timestamp_ms != 0 {
+                    put_varint_field(out, 3, at.timestamp_ms as u64);
                 }
             });
-            if exemplar.value.to_bits() != 0 {
-                put_double_field(out, 2, exemplar.value);
-            }
-            if at.timestamp_ms != 0 {
-                put_varint_field(out, 3, at.timestamp_ms as u64);
-            }
         });
-        self.end_series(series, start);
     }
+}
+
+fn put_started_sample(out: &mut Vec<u8>, value: f64, at: At) {
+    put_message(out, 2, |out| {
+        if value.to_bits() != 0 {
+            put_double_field(out, 1, value);
+        }
+        if at.timestamp_ms != 0 {
+            put_varint_field(out, 2, at.timestamp_ms as u64);
+        }
+        put_varint_field(out, 3, at.started_ms as u64);
+    });
+}
+
+fn added_refs(
+    added: &mut Vec<Option<PairRefs>>,
+    strings: &mut StringTable,
+    series: &Series<'_>,
+    number: u16,
+) -> PairRefs {
+    let at = usize::from(number);
+    if added.len() <= at {
+        added.resize(at + 1, None);
+    }
+    let label = &series.labels[at];
+    *added[at].get_or_insert_with(|| strings.refs(&label.name, &label.value))
 }
 
 #[inline]

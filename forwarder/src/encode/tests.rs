@@ -12,7 +12,7 @@ use prost::{Message, Oneof};
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::block::{Block, Compression, Format};
+use crate::block::{Block, Compression, Compressor, Format};
 
 #[derive(Clone, PartialEq, Message)]
 struct Request1 {
@@ -502,7 +502,8 @@ proptest! {
         oldest_ms in 1_600_000_000_000..1_800_000_000_000_i64,
     ) {
         for encoding in [Encoding::RemoteWrite1, Encoding::RemoteWrite2] {
-            let block = encode(encoding, &inputs).compressed(Compression::Snappy);
+            let block = encode(encoding, &inputs);
+            let block = Compressor::default().pack(block, Compression::Snappy);
             let young = without_older_than(block, oldest_ms).unwrap();
             let kept = inputs.iter().filter(|input| input.at.0 >= oldest_ms);
             let wanted: Vec<Item> = kept.map(|input| wanted(input, encoding)).collect();

@@ -94,29 +94,51 @@ pub(crate) fn begin_length(out: &mut Vec<u8>) -> usize {
     out.len()
 }
 
-/// Writes the length of the content that began at `start`; moves it if two bytes do not fit.
+/// Leaves room for a length of one byte, for content that is expected to be short.
 #[inline]
-pub(crate) fn end_length(out: &mut Vec<u8>, start: usize) {
+pub(crate) fn begin_short_length(out: &mut Vec<u8>) -> usize {
+    out.push(0);
+    out.len()
+}
+
+/// Writes the length of the content that began at `start`, with room of two bytes before it.
+/// Moves the content if that is not its room; returns where it starts now.
+#[inline]
+pub(crate) fn end_length(out: &mut Vec<u8>, start: usize) -> usize {
     let bytes = out.len() - start;
     if (0x80..0x4000).contains(&bytes) {
         out[start - 2] = bytes as u8 | 0x80;
         out[start - 1] = (bytes >> 7) as u8;
-    } else {
-        end_odd_length(out, start, bytes);
+        return start;
     }
+    replace_length(out, start, 2)
 }
 
-#[cold]
-fn end_odd_length(out: &mut Vec<u8>, start: usize, bytes: usize) {
-    let mut length = Vec::with_capacity(10);
-    put_varint(&mut length, bytes as u64);
-    if length.len() == 1 {
-        out[start - 2] = length[0];
-        out.copy_within(start.., start - 1);
-        out.pop();
-    } else {
-        out.splice(start - 2..start, length);
+/// As [`end_length`], with room of one byte.
+#[inline]
+pub(crate) fn end_short_length(out: &mut Vec<u8>, start: usize) -> usize {
+    let bytes = out.len() - start;
+    if bytes < 0x80 {
+        out[start - 1] = bytes as u8;
+        return start;
     }
+    replace_length(out, start, 1)
+}
+
+/// Writes a length that does not fit its room.
+#[cold]
+fn replace_length(out: &mut Vec<u8>, start: usize, room: usize) -> usize {
+    let mut length = Vec::with_capacity(10);
+    put_varint(&mut length, (out.len() - start) as u64);
+    let content = start - room + length.len();
+    if length.len() < room {
+        out[start - room..content].copy_from_slice(&length);
+        out.copy_within(start.., content);
+        out.truncate(out.len() - (start - content));
+    } else {
+        out.splice(start - room..start, length);
+    }
+    content
 }
 
 // === impl Fields ===
@@ -198,6 +220,12 @@ mod tests {
             let mut want = b"before".to_vec();
             put_bytes_field(&mut want, 1, &content);
             assert!(out == want, "{bytes} bytes");
+
+            out.truncate(b"before".len() + 1);
+            let start = begin_short_length(&mut out);
+            out.extend_from_slice(&content);
+            let start = end_short_length(&mut out, start);
+            assert!(out == want && out[start..] == content, "{bytes} bytes");
         }
     }
 

@@ -14,16 +14,20 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use kit::Clock;
 use kit::config::{HttpClientConfig, Invalid, yaml::Section};
+use kit::http::Client;
 
 use crate::block::{Compression, Encoding, Format};
 use crate::config::{QueueConfig, RemoteWriteSpec};
-use crate::module::{Build, BuildError, Checked, Module, ModuleKind, Parcel, Verdict};
+use crate::module::{Build, Checked, Module, ModuleKind, Parcel, Verdict};
 
 pub(super) const KIND: ModuleKind = ModuleKind {
     name: "remote_write",
     about: "Prometheus' remote write, 1.0 and 2.0, over HTTP",
     check,
 };
+
+/// How we call ourselves.
+const USER_AGENT: &str = concat!("rollcall/", env!("CARGO_PKG_VERSION"));
 
 /// Which protocol is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,14 +46,13 @@ pub(crate) struct RemoteWriteConfig {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) version: WireVersion,
     pub(crate) retry_on_http_429: bool,
-    pub(crate) round_robin_dns: bool,
     pub(crate) http: HttpClientConfig,
 }
 
 /// One receiver.
 struct RemoteWrite {
     config: RemoteWriteConfig,
-    client: reqwest::Client,
+    client: Client,
     clock: Arc<dyn Clock>,
     /// Set when the receiver does not know 2.0.
     fell_back: AtomicBool,
@@ -115,13 +118,9 @@ impl RemoteWriteConfig {
     /// How the module is made.
     pub(crate) fn build(self) -> Build {
         Arc::new(move |clock| {
-            let client = reqwest::Client::builder().build().map_err(|source| BuildError {
-                what: format!("the HTTP client for {}", self.url),
-                source: Box::new(source),
-            })?;
-            let config = self.clone();
-            let fell_back = AtomicBool::new(false);
-            Ok(Box::new(RemoteWrite { config, client, clock: Arc::clone(clock), fell_back }))
+            let (config, clock) = (self.clone(), Arc::clone(clock));
+            let client = Client::new(config.http.clone(), USER_AGENT);
+            Ok(Box::new(RemoteWrite { config, client, clock, fell_back: AtomicBool::new(false) }))
         })
     }
 }

@@ -2,17 +2,18 @@
 
 use std::error::Error;
 
-use http::HeaderValue;
+use bytes::Bytes;
 use http::header::{self, HeaderName};
-use reqwest::Response;
+use http::{HeaderValue, Request};
+use kit::http::Response;
 
 use super::answer::{Answer, BODY_BYTES_MAX};
 use super::{RemoteWrite, WireVersion};
 use crate::block::Compression;
-use crate::module::{Parcel, SendError};
+use crate::module::{Module, Parcel, SendError};
 
-/// How we call ourselves.
-const USER_AGENT: &str = concat!("rollcall/", env!("CARGO_PKG_VERSION"));
+/// Bytes of an answer's body that are read to keep the connection.
+const READ_BYTES_MAX: usize = 64 * 1024;
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
 const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("retry-attempt");
 
@@ -26,18 +27,25 @@ impl RemoteWrite {
         let limit = self.config.timeout;
         match tokio::time::timeout(limit, self.exchange(version, parcel)).await {
             Ok(answer) => answer,
-            Err(_) => Err(SendError::Timeout { endpoint: self.config.url.clone(), limit }),
+            Err(_) => Err(SendError::Timeout { endpoint: self.endpoint(), limit }),
         }
     }
 
     async fn exchange(&self, version: WireVersion, parcel: &Parcel) -> Result<Answer, SendError> {
-        let mut request = self
-            .client
-            .post(&self.config.url)
+        let request = self.request(version, parcel).map_err(|error| self.unsent(error))?;
+        let mut response = self.client.send(request).await.map_err(|error| self.unsent(error))?;
+        let body = first_bytes(&mut response).await;
+        Ok(Answer::new(response.status(), response.headers(), &body, self.clock.unix_ms()))
+    }
+
+    fn request(
+        &self,
+        version: WireVersion,
+        parcel: &Parcel,
+    ) -> Result<Request<Bytes>, http::Error> {
+        let mut request = Request::post(&self.config.url)
             .header(header::CONTENT_TYPE, HeaderValue::from_static(version.content_type()))
-            .header(header::USER_AGENT, HeaderValue::from_static(USER_AGENT))
-            .header(VERSION, HeaderValue::from_static(version.header()))
-            .body(parcel.bytes.clone());
+            .header(VERSION, HeaderValue::from_static(version.header()));
         if parcel.format.compression == Compression::Snappy {
             request = request.header(header::CONTENT_ENCODING, HeaderValue::from_static("snappy"));
         }
@@ -47,25 +55,27 @@ impl RemoteWrite {
         for (name, value) in &self.config.headers {
             request = request.header(name, value);
         }
-        let mut response = request.send().await.map_err(|error| self.unsent(error))?;
-        let body = first_bytes(&mut response).await;
-        Ok(Answer::new(response.status(), response.headers(), &body, self.clock.unix_ms()))
+        request.body(parcel.bytes.clone())
     }
 
     fn unsent(&self, error: impl Error + Send + Sync + 'static) -> SendError {
-        SendError::Send { endpoint: self.config.url.clone(), source: Box::new(error) }
+        SendError::Send { endpoint: self.endpoint(), source: Box::new(error) }
     }
 }
 
-/// The beginning of the body. An answer that breaks off was an answer all the same.
+/// The beginning of the body. An answer that breaks off was an answer all the same. What follows
+/// is read and forgotten as long as that is cheaper than another connection.
 async fn first_bytes(response: &mut Response) -> Vec<u8> {
-    let mut body = Vec::new();
-    while body.len() < BODY_BYTES_MAX {
+    let (mut body, mut read_bytes) = (Vec::new(), 0);
+    while read_bytes < READ_BYTES_MAX {
         match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(Some(chunk)) => {
+                read_bytes += chunk.len();
+                let room = BODY_BYTES_MAX - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            }
             Ok(None) | Err(_) => break,
         }
     }
-    body.truncate(BODY_BYTES_MAX);
     body
 }
