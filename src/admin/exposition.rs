@@ -48,7 +48,12 @@ pub(super) fn classic(open_metrics: &str) -> String {
             }
             out.extend(["# TYPE ", name, suffix, " ", kind, "\n"]);
         } else if !line.starts_with('#') {
-            out.extend([without_exemplar(line), "\n"]);
+            // Some collectors write an empty label set, which nobody else does.
+            let (name, value) = without_exemplar(line).split_once("{} ").unwrap_or(("", ""));
+            match name {
+                "" => out.extend([without_exemplar(line), "\n"]),
+                name => out.extend([name, " ", value, "\n"]),
+            }
         }
     }
     out
@@ -83,7 +88,7 @@ reloads_total{a=\"x # {y\"} 3
 asks_total 4 # {trace=\"1\"} 1.0
 # HELP up Whether up.
 # TYPE up gauge
-up 1
+up{} 1
 # HELP build Build.
 # TYPE build info
 build_info{v=\"1\"} 1

@@ -1,5 +1,6 @@
 //! One simulated host: its resources, and the page that shows them.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -78,7 +79,6 @@ struct Body {
     page: Option<Page>,
     /// The page compressed, if somebody asked for it since it changed.
     gzip: Option<Bytes>,
-    compressor: Compressor,
 }
 
 /// Devices of one kind: their names, and whether each is plugged or up.
@@ -117,9 +117,6 @@ impl Host {
                 usb_devices: Devices::named((0..USB_DEVICES).map(|at| format!("1-{}", at + 1))),
                 page: None,
                 gzip: None,
-                compressor: Compressor::new(
-                    CompressionLvl::new(COMPRESSION_LEVEL).expect("the level is one that exists"),
-                ),
             }),
         }
     }
@@ -141,13 +138,7 @@ impl Host {
         if let Some(ready) = &body.gzip {
             return ready.clone();
         }
-        let mut packed = vec![0; body.compressor.gzip_compress_bound(text.len())];
-        let len = body
-            .compressor
-            .gzip_compress(text, &mut packed)
-            .expect("the buffer has the size that the compressor asked for");
-        packed.truncate(len);
-        let packed = Bytes::from(packed);
+        let packed = compressed(text);
         body.gzip = Some(packed.clone());
         packed
     }
@@ -347,6 +338,24 @@ impl Parts<'_> {
     pub(super) fn vm_dice(&self, vm: &Vm, what: usize) -> Dice {
         Dice::new(self.fleet_seed, u64::from(vm.number) << 8 | what as u64)
     }
+}
+
+/// `text` as gzip.
+fn compressed(text: &[u8]) -> Bytes {
+    thread_local! {
+        /// A compressor is larger than a page, so hosts share those of the threads.
+        static COMPRESSOR: RefCell<Compressor> = RefCell::new(Compressor::new(
+            CompressionLvl::new(COMPRESSION_LEVEL).expect("the level is one that exists"),
+        ));
+    }
+    COMPRESSOR.with_borrow_mut(|compressor| {
+        let mut packed = vec![0; compressor.gzip_compress_bound(text.len())];
+        let len = compressor
+            .gzip_compress(text, &mut packed)
+            .expect("the buffer has the size that the compressor asked for");
+        // A copy of the right size: the buffer is as large as the text.
+        Bytes::copy_from_slice(&packed[..len])
+    })
 }
 
 /// The name as a number: FNV-1a.
