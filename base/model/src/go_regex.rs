@@ -128,6 +128,19 @@ impl GoRegex {
         }
     }
 
+    /// `text` with every match replaced. There is one match and it is all of the text, but for
+    /// patterns that break out of their anchors: `a)|(b`.
+    pub(crate) fn replace_all(&self, text: &str, replacement: &Template) -> String {
+        let (mut replaced, mut end) = (String::new(), 0);
+        for groups in self.compiled.regex.captures_iter(text) {
+            let Some(whole) = groups.get(0) else { continue };
+            replaced.push_str(&text[end..whole.start()]);
+            replacement.expand(&groups, &mut replaced);
+            end = whole.end();
+        }
+        replaced + &text[end..]
+    }
+
     /// The matching groups of `text`, for [`Template::expand`]; `None` if it does not match.
     pub(crate) fn captures<'t>(&self, text: &'t str) -> Option<regex::Captures<'t>> {
         match &self.compiled.quick {

@@ -200,10 +200,8 @@ impl PartialEq for Rule {
 fn label_map(regex: &GoRegex, replacement: &Template, labels: &mut LabelsBuilder) {
     let mut mapped: Vec<(String, Box<str>)> = Vec::new();
     for (name, value) in labels.iter() {
-        if let Some(groups) = regex.captures(name) {
-            let mut new = String::new();
-            replacement.expand(&groups, &mut new);
-            mapped.push((new, value.into()));
+        if regex.is_match(name) {
+            mapped.push((regex.replace_all(name, replacement), value.into()));
         }
     }
     for (name, value) in mapped {
@@ -231,27 +229,26 @@ impl Action {
     fn new(fields: &RuleFields, names: NameScheme) -> Result<Action, RuleError> {
         let word = fields.action.as_deref().unwrap_or("replace").to_lowercase();
         let pattern = fields.regex.as_deref().unwrap_or(REGEX_DEFAULT);
-        let regex = || GoRegex::new(pattern).map_err(|error| refuse("regex", error.to_string()));
+        // Prometheus reads the pattern before it looks at what the rule does.
+        let regex = GoRegex::new(pattern).map_err(|error| refuse("regex", error.to_string()))?;
         let replacement = fields.replacement.as_deref().unwrap_or(REPLACEMENT_DEFAULT);
         let target = || Box::<str>::from(&*fields.target_label);
         check_fields(fields, &word, names)?;
         Ok(match &*word {
             "replace" => Action::Replace {
-                regex: regex()?,
+                regex,
                 default_regex: fields.regex.is_none(),
                 target: Template::new(&fields.target_label),
                 replacement: Template::new(replacement),
             },
-            "keep" => Action::Keep(regex()?),
-            "drop" => Action::Drop(regex()?),
+            "keep" => Action::Keep(regex),
+            "drop" => Action::Drop(regex),
             "keepequal" => Action::KeepEqual(target()),
             "dropequal" => Action::DropEqual(target()),
             "hashmod" => Action::HashMod { target: target(), modulus: fields.modulus },
-            "labelmap" => {
-                Action::LabelMap { regex: regex()?, replacement: Template::new(replacement) }
-            }
-            "labeldrop" => Action::LabelDrop(regex()?),
-            "labelkeep" => Action::LabelKeep(regex()?),
+            "labelmap" => Action::LabelMap { regex, replacement: Template::new(replacement) },
+            "labeldrop" => Action::LabelDrop(regex),
+            "labelkeep" => Action::LabelKeep(regex),
             "lowercase" => Action::Lowercase(target()),
             "uppercase" => Action::Uppercase(target()),
             _ => return Err(refuse("action", format!("unknown relabel action {word:?}"))),

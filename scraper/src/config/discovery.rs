@@ -173,15 +173,17 @@ fn check<S: Clone, C>(
     mechanism: &str,
     check: fn(&mut S) -> Result<C, Invalid>,
 ) -> Result<Vec<C>, Invalid> {
-    if !specs.is_empty() && !MECHANISMS.iter().any(|known| known.name == mechanism) {
-        return Err(not_supported(key));
-    }
     let null = format!("empty or null section in {key}");
     no_null_items(specs.iter().map(Option::as_ref).collect(), key, &null)?;
-    let checked = specs.iter_mut().flatten().enumerate();
-    let checked =
-        checked.map(|(at, spec)| check(spec).map_err(|error| error.under(format!("{key}[{at}]"))));
-    checked.collect()
+    let mut checked = Vec::with_capacity(specs.len());
+    for (at, spec) in specs.iter_mut().flatten().enumerate() {
+        checked.push(check(spec).map_err(|error| error.under(format!("{key}[{at}]")))?);
+    }
+    // What is wrong in a section is said first: it would be wrong elsewhere too.
+    if !checked.is_empty() && !MECHANISMS.iter().any(|known| known.name == mechanism) {
+        return Err(not_supported(key));
+    }
+    Ok(checked)
 }
 
 fn not_supported(key: &str) -> Invalid {

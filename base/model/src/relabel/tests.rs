@@ -108,6 +108,7 @@ fn labels_are_chosen_and_renamed_by_name() {
         "__meta_my_x=1",
         "__meta_my_x=1 my_x=1",
     );
+    check(&["regex=a)|(b with=_ action=labelmap"], "ax=1", "_x=1 ax=1");
     check(&["regex=(b.*) action=labelkeep"], "a=foo b1=x b2=y", "b1=x b2=y");
     check(&["regex=(b.*) action=labeldrop"], "a=foo b1=x b2=y", "a=foo");
     check(&["from=a to=a action=lowercase"], "a=FoÉ", "a=foé");
