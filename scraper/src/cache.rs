@@ -21,11 +21,14 @@
 //!
 //! What must hold: the samples are the same as if every page were read for the first time.
 
+mod entries;
 mod families;
 mod follow;
 mod gather;
 mod identity;
+mod latest_exemplars;
 mod lines;
+mod plan;
 mod rebuild;
 mod settle;
 
@@ -34,15 +37,19 @@ use std::sync::Arc;
 
 use model::{ABSENT, Carried, Layout, NEW_SERIES, STALE_MARKER, Samples, Symbols, is_absent};
 
+use crate::exposition::by_line::ByLine;
+use crate::exposition::native::NativeError;
 use crate::exposition::openmetrics::OpenMetrics;
+use crate::exposition::protobuf::Protobuf;
 use crate::exposition::text::Text;
 use crate::exposition::{Format, Grammar, SyntaxError};
 use crate::sample_rules::{RuleFault, SampleRules};
 use families::Families;
 use follow::Expected;
 use gather::Gathered;
+use latest_exemplars::LatestExemplars;
 use lines::{LineHash, Lines};
-use rebuild::{Rebuild, Rebuilt};
+use rebuild::{Rebuild, Rebuilt, Refused, Task};
 use settle::{Before, Living, Stamps};
 
 pub(crate) use gather::Room;
@@ -66,6 +73,7 @@ pub(crate) struct PageCache {
     layout: Option<Arc<Layout>>,
     living: Living,
     stamps: Stamps,
+    exemplars: LatestExemplars,
     /// The timestamp of the last good page.
     page_ms: i64,
     /// What a page of exactly these lines counts.
@@ -116,6 +124,9 @@ pub(crate) enum PageFault {
     /// It is not what its format asks for.
     #[error(transparent)]
     Syntax(#[from] SyntaxError),
+    /// A native histogram of it is none.
+    #[error(transparent)]
+    Histogram(NativeError),
     /// A series of it cannot be taken; the label limits are counted in
     /// `prometheus_target_scrape_pool_exceeded_label_limits_total`.
     #[error(transparent)]
@@ -147,7 +158,7 @@ impl PageCache {
     /// Knows no line yet.
     pub(crate) fn new(shared: &Arc<Shared>, rules: Arc<SampleRules>) -> PageCache {
         let (format, lines, layout, living, stamps) = Default::default();
-        let (page_ms, counts, counted_before) = Default::default();
+        let (exemplars, page_ms, counts, counted_before) = Default::default();
         let shared = Arc::clone(shared);
         PageCache {
             shared,
@@ -157,6 +168,7 @@ impl PageCache {
             layout,
             living,
             stamps,
+            exemplars,
             page_ms,
             counts,
             counted_before,
@@ -185,10 +197,13 @@ impl PageCache {
             self.end(room, out);
             return Ok(PageCounts::default());
         }
+        let by_entry = self.rules.reads_by_entry(format);
         match format {
-            Format::Text => self.read_lines::<Text>(body, format, times, room, out),
-            Format::OpenMetrics => self.read_lines::<OpenMetrics>(body, format, times, room, out),
-            Format::Protobuf => todo!(),
+            Format::Text if !by_entry => self.read_lines::<Text>(body, format, times, room, out),
+            Format::OpenMetrics if !by_entry => {
+                self.read_lines::<OpenMetrics>(body, format, times, room, out)
+            }
+            _ => self.read_entries(body, format, times, room, out),
         }
     }
 
@@ -217,7 +232,9 @@ impl PageCache {
     /// Bytes of memory, layout included, without what other targets share.
     pub(crate) fn memory_bytes(&self) -> usize {
         let layout = self.layout.as_ref().map_or(0, |layout| layout.memory_bytes());
-        let rare = self.stamps.capacity() * 8 + self.counted_before.capacity() * 9;
+        let rare = self.stamps.capacity() * 8
+            + self.counted_before.capacity() * 9
+            + self.exemplars.memory_bytes();
         size_of::<PageCache>() + layout + self.lines.memory_bytes() + rare
     }
 
@@ -245,25 +262,66 @@ impl PageCache {
             }
             followed = Some(got);
         }
-        let mut rebuild = Rebuild::new(
-            &self.shared,
-            &self.rules,
-            (page, times.timestamp_ms),
-            (&self.lines, self.layout.as_ref()),
-            &self.counted_before,
-            gathered,
-        );
-        match rebuild.read::<G>(followed) {
-            Ok(()) => {
-                let rebuilt = rebuild.finish();
+        let mut rebuild = Rebuild::new(self.task(times), gathered);
+        let read = rebuild.read_lines::<G>(page, followed);
+        let read = rebuild.conclude(read);
+        self.take(read, format, times, room, out)
+    }
+
+    /// A page in which a sample is more than a line.
+    fn read_entries(
+        &mut self,
+        page: &[u8],
+        format: Format,
+        times: ScrapeTimes,
+        room: &mut Room,
+        out: &mut Vec<Samples>,
+    ) -> Result<PageCounts, PageError> {
+        let mut rebuild = Rebuild::new(self.task(times), room.take());
+        let histograms = self.rules.histograms;
+        let starts = self.rules.start_timestamps;
+        let read = match format {
+            Format::Protobuf => Protobuf::new(&mut rebuild, histograms).read(page),
+            Format::Text => ByLine::new(&mut rebuild, histograms, false).read::<Text>(page),
+            Format::OpenMetrics => {
+                ByLine::new(&mut rebuild, histograms, starts).read::<OpenMetrics>(page)
+            }
+        };
+        let read = read.and_then(|()| rebuild.check_limits());
+        let read = rebuild.conclude(read);
+        self.take(read, format, times, room, out)
+    }
+
+    fn task(&self, times: ScrapeTimes) -> Task<'_> {
+        Task {
+            shared: &self.shared,
+            rules: &self.rules,
+            scrape_ms: times.timestamp_ms,
+            old_lines: &self.lines,
+            old_layout: self.layout.as_ref(),
+            counted_before: &self.counted_before,
+        }
+    }
+
+    /// Takes in a page that was read anew.
+    fn take(
+        &mut self,
+        read: Result<Rebuilt, Box<Refused>>,
+        format: Format,
+        times: ScrapeTimes,
+        room: &mut Room,
+        out: &mut Vec<Samples>,
+    ) -> Result<PageCounts, PageError> {
+        match read {
+            Ok(rebuilt) => {
                 self.format = Some(format);
                 Ok(self.take_new_lines(rebuilt, times, room, out))
             }
-            Err(fault) => {
-                let Rebuild { gathered, counts, counted, .. } = rebuild;
+            Err(refused) => {
+                let Refused { error, counted, gathered } = *refused;
                 room.give(gathered);
                 self.remember_counted(&counted);
-                Err(PageError { fault, counts })
+                Err(error)
             }
         }
     }
@@ -320,6 +378,7 @@ impl PageCache {
         let (living, stamps, page_ms) = (&self.living, &self.stamps, self.page_ms);
         let before = Before { living, stamps, page_ms, carried };
         (self.living, self.stamps) = before.settle(gathered, times, track, counts);
+        self.exemplars.keep_new(&mut gathered.exemplars, carried);
         self.page_ms = times.timestamp_ms;
         if !self.counted_before.is_empty() {
             self.counted_before = HashSet::new();

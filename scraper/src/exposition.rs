@@ -4,15 +4,22 @@
 //! decided once and remembered (`cache.rs`), so a grammar has three steps that can be taken at any
 //! place of a page: the comments before a series, the series, and what follows it.
 
+pub(crate) mod by_line;
+pub(crate) mod classic;
+pub(crate) mod native;
 pub(crate) mod negotiate;
 pub(crate) mod number;
 pub(crate) mod openmetrics;
+pub(crate) mod protobuf;
 pub(crate) mod text;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use model::{Labels, MetricType};
+
+use crate::sample_rules::Exposed;
+use native::AnyNative;
 
 /// A format that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,6 +65,47 @@ pub(crate) trait Grammar {
     /// # Errors
     /// When it is malformed.
     fn sample(page: &[u8], start: usize, end: usize) -> Result<Sample, SyntaxError>;
+}
+
+/// Takes the samples of a page whose format is not read line by line.
+pub(crate) trait Entries {
+    /// Why the page cannot be taken.
+    type Fault: From<SyntaxError>;
+
+    /// Hears what is said about the family of the samples that follow.
+    fn metadata(&mut self, metadata: &[Metadata<'_>]);
+
+    /// Takes one sample.
+    ///
+    /// # Errors
+    /// When the whole page must be refused because of it.
+    fn entry(&mut self, entry: Entry<'_>) -> Result<(), Self::Fault>;
+}
+
+/// One sample of such a page.
+#[derive(Debug)]
+pub(crate) struct Entry<'e> {
+    /// Tells the series of the page apart.
+    pub(crate) key: &'e [u8],
+    /// The series; labels in canonical form.
+    pub(crate) exposed: Exposed<'e>,
+    /// The value.
+    pub(crate) value: EntryValue,
+    /// Milliseconds since the epoch, if the target says.
+    pub(crate) timestamp_ms: Option<i64>,
+    /// Exemplars.
+    pub(crate) exemplars: Vec<RawExemplar>,
+    /// Since when the series counts, in milliseconds since the epoch.
+    pub(crate) created_ms: Option<i64>,
+}
+
+/// The value of such a sample.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum EntryValue {
+    /// A number; every NaN is the same one.
+    Float(f64),
+    /// A native histogram.
+    Histogram(Box<AnyNative>),
 }
 
 /// What stands after some comments.
@@ -126,6 +174,21 @@ pub(crate) struct RawExemplar {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct SyntaxError(pub(crate) String);
+
+/// Most characters of names and values that the labels of one exemplar have.
+const EXEMPLAR_CHARS_MAX: usize = 128;
+
+/// The labels of an exemplar; none if Prometheus drops it: a label twice, or too many characters.
+pub(crate) fn exemplar_labels<T: AsRef<str>>(
+    pairs: impl Iterator<Item = (T, T)>,
+) -> Option<Labels> {
+    let pairs: Vec<(T, T)> = pairs.filter(|(_, value)| !value.as_ref().is_empty()).collect();
+    let length = |text: &T| text.as_ref().chars().count();
+    let chars: usize = pairs.iter().map(|(name, value)| length(name) + length(value)).sum();
+    let labels: Labels =
+        pairs.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect();
+    (chars <= EXEMPLAR_CHARS_MAX && labels.len() == pairs.len()).then_some(labels)
+}
 
 impl Sample {
     /// A value without anything beside it.

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use model::{Labels, LabelsBuilder, NameScheme, Rule, relabel};
 use smallvec::SmallVec;
 
+use crate::exposition::Format;
+
 /// Everything that decides what becomes of the series of one target's pages.
 #[derive(Debug, Clone)]
 pub(crate) struct SampleRules {
@@ -87,47 +89,14 @@ pub(crate) enum RuleFault {
     #[error("label name \"{0}\" is not unique: invalid sample")]
     RepeatedLabel(String),
     /// `label_limit`
-    #[error("label_limit exceeded (metric: {metric}, number of labels: {count}, limit: {limit})")]
-    TooManyLabels {
-        /// The metric name, shortened.
-        metric: String,
-        /// How many labels the series has.
-        count: u64,
-        /// How many it may have.
-        limit: u64,
-    },
+    #[error("label_limit exceeded ({0})")]
+    TooManyLabels(String),
     /// `label_name_length_limit`
-    #[error(
-        "label_name_length_limit exceeded (metric: {metric}, label name: {name}, \
-         length: {bytes}, limit: {limit})"
-    )]
-    NameTooLong {
-        /// The metric name, shortened.
-        metric: String,
-        /// The label name, shortened.
-        name: String,
-        /// Its bytes.
-        bytes: u64,
-        /// How many it may have.
-        limit: u64,
-    },
+    #[error("label_name_length_limit exceeded ({0})")]
+    NameTooLong(String),
     /// `label_value_length_limit`
-    #[error(
-        "label_value_length_limit exceeded (metric: {metric}, label name: {name}, \
-         value: {value:?}, length: {bytes}, limit: {limit})"
-    )]
-    ValueTooLong {
-        /// The metric name, shortened.
-        metric: String,
-        /// The label name, shortened.
-        name: String,
-        /// The value, shortened.
-        value: String,
-        /// Its bytes.
-        bytes: u64,
-        /// How many it may have.
-        limit: u64,
-    },
+    #[error("label_value_length_limit exceeded ({0})")]
+    ValueTooLong(String),
 }
 
 /// Characters of a name that a message shows.
@@ -150,6 +119,15 @@ impl SampleRules {
             names: NameScheme::default(),
             histograms: HistogramRules::default(),
             start_timestamps: false,
+        }
+    }
+
+    /// Whether a sample of such a page can be more than a line of it.
+    pub(crate) fn reads_by_entry(&self, format: Format) -> bool {
+        match format {
+            Format::Protobuf => true,
+            Format::Text => self.histograms.classic_to_custom,
+            Format::OpenMetrics => self.histograms.classic_to_custom || self.start_timestamps,
         }
     }
 
@@ -232,27 +210,30 @@ impl SampleLimits {
         let metric = || shortened(labels.get(METRIC_NAME).unwrap_or_default());
         let count = labels.len() as u64;
         if self.labels > 0 && count > self.labels {
-            let limit = self.labels;
-            return Err(RuleFault::TooManyLabels { metric: metric(), count, limit });
+            return Err(RuleFault::TooManyLabels(format!(
+                "metric: {}, number of labels: {count}, limit: {}",
+                metric(),
+                self.labels
+            )));
         }
         for (name, value) in labels.iter() {
             let (name_bytes, value_bytes) = (name.len() as u64, value.len() as u64);
             if self.label_name_bytes > 0 && name_bytes > self.label_name_bytes {
-                return Err(RuleFault::NameTooLong {
-                    metric: metric(),
-                    name: shortened(name),
-                    bytes: name_bytes,
-                    limit: self.label_name_bytes,
-                });
+                return Err(RuleFault::NameTooLong(format!(
+                    "metric: {}, label name: {}, length: {name_bytes}, limit: {}",
+                    metric(),
+                    shortened(name),
+                    self.label_name_bytes
+                )));
             }
             if self.label_value_bytes > 0 && value_bytes > self.label_value_bytes {
-                return Err(RuleFault::ValueTooLong {
-                    metric: metric(),
-                    name: shortened(name),
-                    value: shortened(value),
-                    bytes: value_bytes,
-                    limit: self.label_value_bytes,
-                });
+                return Err(RuleFault::ValueTooLong(format!(
+                    "metric: {}, label name: {}, value: {:?}, length: {value_bytes}, limit: {}",
+                    metric(),
+                    shortened(name),
+                    shortened(value),
+                    self.label_value_bytes
+                )));
             }
         }
         Ok(())

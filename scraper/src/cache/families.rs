@@ -82,6 +82,17 @@ impl Described {
         }
     }
 
+    /// Takes in what a format without escapes says.
+    pub(super) fn hear_plain(&mut self, metadata: Metadata<'_>) {
+        match metadata.says {
+            Says::Help(help) => {
+                self.name = String::from_utf8_lossy(metadata.family).into_owned();
+                self.help = String::from_utf8_lossy(help).into_owned();
+            }
+            Says::Type(_) | Says::Unit(_) => self.hear(metadata, false),
+        }
+    }
+
     fn hash(&self) -> u64 {
         let mut hash = self.kind as u64;
         for text in [&self.name, &self.help, &self.unit] {

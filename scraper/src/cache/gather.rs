@@ -77,7 +77,10 @@ impl Gathered {
     }
 
     /// The samples as a block of a batch.
-    pub(super) fn into_samples(self, layout: Arc<Layout>, carried: Option<Carried>) -> Samples {
+    pub(super) fn into_samples(mut self, layout: Arc<Layout>, carried: Option<Carried>) -> Samples {
+        sort_by(&mut self.histograms, |(series, ..)| *series);
+        sort_by(&mut self.exemplars, |(series, _)| *series);
+        sort_by(&mut self.created, |(series, _)| *series);
         let Gathered { values, stamped, histograms, exemplars, created, duplicates: _ } = self;
         let role = Role::Page;
         Samples { role, layout, carried, values, stamped, histograms, exemplars, created }
@@ -121,5 +124,12 @@ impl Room {
             gathered.clear();
             self.spare.push(gathered);
         }
+    }
+}
+
+/// Sorts by series, what it has not sorted already.
+fn sort_by<T>(things: &mut [T], series: impl Fn(&T) -> u32) {
+    if !things.is_sorted_by_key(&series) {
+        things.sort_by_key(series);
     }
 }

@@ -64,7 +64,8 @@ impl Before<'_> {
         track_stamped: bool,
         counts: &mut PageCounts,
     ) -> (Living, Stamps) {
-        if gathered.stamped.is_empty() && self.stamps.is_empty() {
+        let histograms_stamped = gathered.histograms.iter().any(|(_, own, _)| own.is_some());
+        if gathered.stamped.is_empty() && self.stamps.is_empty() && !histograms_stamped {
             return (Living::All, Vec::new());
         }
         let mut stamps = vec![WITH_PAGE; gathered.values.len()];
@@ -111,20 +112,23 @@ impl Before<'_> {
         stamps: &mut Stamps,
     ) {
         let newest_ms = times.now_ms.saturating_add(AHEAD_MS_MAX);
-        gathered.stamped.sort_by_key(|stamped| stamped.series);
-        gathered.stamped.retain(|stamped| {
-            if stamped.timestamp_ms > newest_ms {
+        let mut is_timely = |series: u32, timestamp_ms: i64| {
+            if timestamp_ms > newest_ms {
                 counts.out_of_bounds += 1;
                 return false;
             }
-            if self.last(stamped.series).is_some_and(|last| stamped.timestamp_ms <= last) {
+            if self.last(series).is_some_and(|last| timestamp_ms <= last) {
                 counts.out_of_order += 1;
                 return false;
             }
-            let stamp = &mut stamps[stamped.series as usize];
-            *stamp = (*stamp).max(stamped.timestamp_ms);
+            let stamp = &mut stamps[series as usize];
+            *stamp = (*stamp).max(timestamp_ms);
             true
-        });
+        };
+        let Gathered { stamped, histograms, .. } = gathered;
+        stamped.sort_by_key(|stamped| stamped.series);
+        stamped.retain(|stamped| is_timely(stamped.series, stamped.timestamp_ms));
+        histograms.retain(|(series, own, _)| own.is_none_or(|own| is_timely(*series, own)));
         for (at, stamp) in stamps.iter_mut().enumerate() {
             // A sample with the scrape's timestamp is the last one, unless a later one is known.
             if !is_absent(gathered.values[at]) && *stamp <= times.timestamp_ms {

@@ -1,5 +1,6 @@
 //! Pages read one after the other, against what each of them says on its own.
 
+mod entries;
 mod like_fresh;
 mod pages;
 

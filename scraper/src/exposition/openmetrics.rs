@@ -7,11 +7,13 @@
 
 use std::ops::Range;
 
-use model::{Labels, MetricType};
+use model::MetricType;
 
 use super::number::{self, NumberError, quoted};
 use super::text::{is_label_start, is_name_byte, is_name_start, string_end};
-use super::{Grammar, Metadata, Next, RawExemplar, Sample, Says, SeriesParts, SyntaxError};
+use super::{
+    Grammar, Metadata, Next, RawExemplar, Sample, Says, SeriesParts, SyntaxError, exemplar_labels,
+};
 
 /// The grammar of OpenMetrics text.
 #[derive(Debug)]
@@ -23,9 +25,6 @@ struct Cursor<'b> {
     start: usize,
     at: usize,
 }
-
-/// Most characters of names and values that the labels of one exemplar have.
-const EXEMPLAR_CHARS_MAX: usize = 128;
 
 const NO_EOF: &str = "data does not end with # EOF";
 
@@ -286,14 +285,8 @@ impl<'b> Cursor<'b> {
         let value = self.float("expected value after exemplar labels")?;
         let timestamp_ms = self.timestamp("invalid exemplar timestamp")?;
         let text = |range: &Range<usize>| String::from_utf8_lossy(&self.page[range.clone()]);
-        let chars: usize = parts
-            .iter()
-            .map(|(name, value)| text(name).chars().count() + text(value).chars().count())
-            .sum();
-        let labels: Labels = parts.iter().map(|(name, value)| (text(name), text(value))).collect();
-        let named: usize = parts.iter().filter(|(_, value)| !value.is_empty()).count();
-        let fits = chars <= EXEMPLAR_CHARS_MAX && labels.len() == named;
-        Ok(fits.then_some(RawExemplar { labels, value, timestamp_ms }))
+        let labels = exemplar_labels(parts.iter().map(|(name, value)| (text(name), text(value))));
+        Ok(labels.map(|labels| RawExemplar { labels, value, timestamp_ms }))
     }
 
     #[cold]

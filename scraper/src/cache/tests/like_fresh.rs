@@ -136,11 +136,12 @@ fn rules() -> SampleRules {
     rules
 }
 
-/// What the page says, without stale markers and late samples, and the family of each series.
+/// What the page says, without stale markers and exemplars (which are passed on once), and the
+/// family of each series.
 fn content(page: &Page) -> (Said, BTreeSet<String>) {
     let mut said = page.said();
     said.retain(|_, values| {
-        values.retain(|value| !value.starts_with("stale"));
+        values.retain(|value| !value.starts_with("stale") && !value.starts_with('#'));
         !values.is_empty()
     });
     let layout = page.cache.layout();
