@@ -29,7 +29,7 @@ use crate::metrics::Meters;
 use crate::module::{BuildError, Module};
 use crate::queue::Queue;
 use crate::resharding;
-use crate::sender::Sender;
+use crate::sender::{Before, Sender};
 use crate::shard::{BufferPool, Shard};
 
 /// A source with more series than this is spread over shards series by series; a smaller one goes
@@ -46,7 +46,7 @@ pub(crate) struct Destination {
     pub(crate) meters: Meters,
     pub(crate) families: SeenFamilies,
     pub(crate) clock: Arc<dyn Clock>,
-    /// Told when waiting for the queue to empty is over.
+    /// Told when waiting for the queue to empty is over: it is empty, or there was no more time.
     pub(crate) abandoned: CancellationToken,
     rules: LabelRules,
     /// A lock, because every batch goes to shards that resharding exchanges now and then; held for
@@ -108,9 +108,9 @@ impl Destination {
             tasks,
             config,
         });
-        let senders_before = before.map(|before| before.senders());
+        let before = before.map(|before| Before::Destination(before.abandoned.clone()));
         let shards = destination.config.queue.shards_min;
-        let started = destination.shards_of(shards, senders_before);
+        let started = destination.shards_of(shards, before);
         *destination.write_shards() = started;
         destination.tasks.spawn(resharding::watch(Arc::downgrade(&destination)));
         if let Some(plan) = destination.config.metadata {
@@ -130,8 +130,8 @@ impl Destination {
             "resharding"
         );
         current.end();
-        let before = Some(current.senders.clone());
-        *current = self.shards_of(shards, before);
+        let before = Before::Shards(current.senders.clone());
+        *current = self.shards_of(shards, Some(before));
     }
 
     /// Takes no more samples, sends what is queued for `deadline` at most, and drops the rest.
@@ -160,11 +160,7 @@ impl Destination {
         self.read_shards().current.iter().map(|shard| shard.open_counts()).sum()
     }
 
-    fn senders(&self) -> TaskTracker {
-        self.read_shards().senders.clone()
-    }
-
-    fn shards_of(self: &Arc<Destination>, count: usize, before: Option<TaskTracker>) -> Shards {
+    fn shards_of(self: &Arc<Destination>, count: usize, before: Option<Before>) -> Shards {
         let mut shards = Shards::none();
         let samples_max = self.config.queue.samples_per_block_max;
         for _ in 0..count {

@@ -26,8 +26,17 @@ pub(crate) struct Sender {
     pub(crate) shard: Arc<Shard>,
     /// Told when the shard gets no more samples.
     pub(crate) finish: CancellationToken,
-    /// The senders of the shards before: nothing is sent while one of them lives.
-    pub(crate) before: Option<TaskTracker>,
+    /// Nothing is sent before these have ended.
+    pub(crate) before: Option<Before>,
+}
+
+/// Who had the same series before, and may still have samples of them.
+#[derive(Debug, Clone)]
+pub(crate) enum Before {
+    /// The senders before a resharding.
+    Shards(TaskTracker),
+    /// The destination before a reload: told when it has ended.
+    Destination(CancellationToken),
 }
 
 /// One block's way to its end.
@@ -57,7 +66,7 @@ impl Sender {
         let mut compressor = Compressor::default();
         if let Some(before) = &self.before {
             tokio::select! {
-                () = before.wait() => {}
+                () = before.ended() => {}
                 () = self.destination.abandoned.cancelled() => {}
             }
         }
@@ -119,6 +128,17 @@ impl Sender {
         }
         destination.queue.done(&held);
         destination.meters.rates.sending(began.elapsed());
+    }
+}
+
+// === impl Before ===
+
+impl Before {
+    async fn ended(&self) {
+        match self {
+            Before::Shards(senders) => senders.wait().await,
+            Before::Destination(ended) => ended.cancelled().await,
+        }
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use crate::Counts;
 use crate::destination::Destination;
 use crate::ledger::Account;
 use crate::metrics::LastError;
-use crate::{Counts, Reason};
+
+/// Samples that wait longer than this are worth an alert.
+const LATE: Duration = Duration::from_secs(60);
 
 /// A destination just now.
 #[derive(Debug, Clone)]
@@ -34,8 +37,8 @@ pub struct DestinationView {
     pub last_error: Option<LastError>,
     /// When a block last arrived, in milliseconds since the epoch.
     pub last_delivery_ms: Option<i64>,
-    /// Whether someone should look: samples wait although the last try failed, or were lost to
-    /// a full queue or a refusal.
+    /// Whether someone should look: nothing arrived since the last failure, or samples have
+    /// waited for more than a minute.
     pub alert: bool,
 }
 
@@ -50,8 +53,8 @@ impl DestinationView {
         let failing = last_error.as_ref().is_some_and(|error| {
             last_delivery_ms.is_none_or(|delivered| delivered < error.unix_ms)
         });
-        let lost = [Reason::QueueFull, Reason::Refused, Reason::NotWritten, Reason::Damaged];
-        let has_lost = lost.into_iter().any(|reason| !account.dropped(reason).is_empty());
+        let oldest_queued = load.oldest.map(|oldest| clock.now().since(oldest));
+        let is_late = oldest_queued.is_some_and(|waited| waited > LATE);
         DestinationView {
             name: config.name.clone(),
             module: config.module,
@@ -60,12 +63,12 @@ impl DestinationView {
             retried: meters.retries(),
             queued_blocks: load.blocks,
             queued_bytes: load.bytes,
-            oldest_queued: load.oldest.map(|oldest| clock.now().since(oldest)),
+            oldest_queued,
             shards: destination.shard_count(),
             sent_bytes: meters.sent_bytes(),
             last_error,
             last_delivery_ms,
-            alert: failing || has_lost,
+            alert: failing || is_late,
         }
     }
 }
