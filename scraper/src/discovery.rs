@@ -17,17 +17,26 @@ use tokio::sync::Notify;
 use crate::config::JobConfig;
 use crate::metrics::{DiscoveryMetrics, MechanismLabel};
 
+mod api;
+mod consul;
 mod dns;
+mod docker;
 mod file;
 mod fixed;
 mod group_list;
+mod http;
+mod nomad;
 mod refresh;
 
 /// Every mechanism, in the order in which Prometheus documents them.
 pub(crate) const MECHANISMS: &[Mechanism] = &[
-    fixed::MECHANISM, // static_configs
-    file::MECHANISM,  // file_sd_configs
-    dns::MECHANISM,   // dns_sd_configs
+    fixed::MECHANISM,  // static_configs
+    file::MECHANISM,   // file_sd_configs
+    http::MECHANISM,   // http_sd_configs
+    dns::MECHANISM,    // dns_sd_configs
+    consul::MECHANISM, // consul_sd_configs
+    docker::MECHANISM, // docker_sd_configs
+    nomad::MECHANISM,  // nomad_sd_configs
 ];
 
 /// One way of finding targets.
@@ -139,6 +148,24 @@ impl Found {
         self.answered(state);
     }
 
+    /// One group, new or changed; without targets it goes. For providers that hear of changes.
+    pub(crate) fn update(&self, group: Group) {
+        let mut state = self.lock();
+        let source = Arc::clone(&group.source);
+        if group.targets.is_empty() {
+            state.changed |= state.groups.remove(&source).is_some();
+        } else if state.groups.get(&source).is_none_or(|known| **known != group) {
+            state.changed = true;
+            state.groups.insert(source, Arc::new(group));
+        }
+        self.answered(state);
+    }
+
+    /// The group of `source` is gone.
+    pub(crate) fn remove(&self, source: &str) {
+        self.update(Group { source: Arc::from(source), ..Group::default() });
+    }
+
     /// The provider tried and found nothing out: what was known stays.
     pub(crate) fn failed(&self) {
         self.answered(self.lock());
@@ -190,4 +217,20 @@ pub(crate) fn wanted(job: &JobConfig) -> Vec<(&'static str, Arc<dyn Wanted>)> {
         (mechanism.wanted)(job).into_iter().map(move |wanted| (name, wanted))
     };
     MECHANISMS.iter().flat_map(of_one).collect()
+}
+
+/// `host:port`, with brackets around an IPv6 address.
+fn address(host: &str, port: &str) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// `,a,b,`: with the separator at both ends, so that rules need not care for first and last.
+fn between(items: &[String], separator: &str) -> String {
+    format!("{separator}{}{separator}", items.join(separator))
+}
+
+/// `text` as part of a label's name: everything but letters and digits becomes `_`.
+fn label_name(text: &str) -> String {
+    let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '_' };
+    text.chars().map(plain).collect()
 }

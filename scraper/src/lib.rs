@@ -40,6 +40,10 @@ use context::{Context, Foundation};
 use manager::{Manager, Snapshots, Start};
 use metrics::Metrics;
 
+/// Says what we are compatible with: some exporters and proxies look for `Prometheus`.
+const USER_AGENT: &str =
+    concat!("Prometheus/3.14.0 (compatible; rollcall/", env!("CARGO_PKG_VERSION"), ")");
+
 /// What the scraper needs from outside.
 pub struct Parts {
     /// Tells the time.

@@ -7,10 +7,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kit::http::Client;
 use model::Rule;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{error, warn};
 
+use crate::USER_AGENT;
 use crate::config::JobConfig;
 use crate::context::Context;
 use crate::discovery::Group;
@@ -28,6 +30,7 @@ pub(crate) struct Pool {
     /// Those of the job, once for all its targets.
     metric_rules: Arc<[Rule]>,
     label: JobLabel,
+    client: Client,
     failure_log: FailureLog,
     loops: BTreeMap<Identity, Active>,
     dropped: Vec<Found>,
@@ -84,8 +87,18 @@ impl Pool {
         let (loops, dropped, n_dropped) = Default::default();
         let context = Arc::clone(context);
         let metric_rules = job.metric_relabel_configs().into();
-        let pool =
-            Pool { context, job, metric_rules, label, failure_log, loops, dropped, n_dropped };
+        let client = Client::new(job.http().clone(), USER_AGENT);
+        let pool = Pool {
+            context,
+            job,
+            metric_rules,
+            label,
+            client,
+            failure_log,
+            loops,
+            dropped,
+            n_dropped,
+        };
         pool.expose_target_limit();
         pool
     }
@@ -146,6 +159,7 @@ impl Pool {
         let started = self.context.clock.now();
         let keeps_memory = self.job.keeps_cache(&job);
         self.metric_rules = job.metric_relabel_configs().into();
+        self.client = Client::new(job.http().clone(), USER_AGENT);
         self.job = job;
         self.expose_target_limit();
         for active in std::mem::take(&mut self.loops).into_values() {
@@ -227,7 +241,12 @@ impl Pool {
     ) -> Assignment {
         Assignment {
             rules: Arc::new(self.rules(&target)),
-            fetcher: Fetcher::new(&self.job, &target, self.context.buffers.clone()),
+            fetcher: Fetcher::new(
+                &self.job,
+                &target,
+                self.client.clone(),
+                self.context.buffers.clone(),
+            ),
             fallback: self.job.fallback_scrape_protocol(),
             extra_metrics: self.job.extra_scrape_metrics(),
             failure_log: self.failure_log.clone(),

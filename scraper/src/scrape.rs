@@ -2,18 +2,22 @@
 //!
 //! [`Fetcher::fetch`] is one GET over the target's kept connection, within the target's timeout;
 //! [`Answer::with_page`] inflates the body without waiting. Rules and words follow Prometheus'
-//! `targetScraper`. Not here: what a page says (`cache.rs`), and when to ask (`scrape_loop.rs`).
+//! `targetScraper`. Proxies and redirects go through the job's shared client instead.
+//! Not here: what a page says (`cache.rs`), and when to ask (`scrape_loop.rs`).
 
 use std::error::Error;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http::response::Parts;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use kit::Clock;
+use kit::http::{Client, Generation, SendError};
 use model::Moment;
 use tokio::time::{Instant, timeout_at};
 
@@ -21,7 +25,7 @@ use crate::config::JobConfig;
 use crate::target::Target;
 use buffers::Buffer;
 pub(crate) use buffers::Buffers;
-use connection::{Connection, DialError, Endpoint};
+use connection::Connection;
 use inflate::InflateError;
 
 mod buffers;
@@ -34,12 +38,12 @@ const BODY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Room that is made for a body at once; a longer one grows into it.
 const BODY_ROOM_BYTES: usize = 64 * 1024;
 
-/// Says what we are compatible with: some exporters and proxies look for `Prometheus`.
-const USER_AGENT: &str =
-    concat!("Prometheus/3.14.0 (compatible; rollcall/", env!("CARGO_PKG_VERSION"), ")");
+const TIMEOUT_HEADER: &str = "x-prometheus-scrape-timeout-seconds";
 
 /// Asks one target, again and again.
 pub(crate) struct Fetcher {
+    /// The job's; all its targets share tokens, certificates and the proxy.
+    client: Client,
     request: Result<Prepared, RequestError>,
     url: Arc<str>,
     timeout: Duration,
@@ -51,9 +55,12 @@ pub(crate) struct Fetcher {
 /// What every request of a target has in common.
 #[derive(Debug, Clone)]
 struct Prepared {
-    endpoint: Endpoint,
     uri: Uri,
+    /// Path and query alone, as a request on a direct connection names them.
+    path: Uri,
+    host: HeaderValue,
     headers: HeaderMap,
+    socket: Option<PathBuf>,
 }
 
 /// A good answer: status 200, and a body that is not inflated yet.
@@ -71,52 +78,54 @@ pub(crate) struct Answer {
 /// Why a scrape gave no page. `up` becomes 0.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScrapeError {
+    #[error("invalid target")]
+    Request { source: RequestError },
+    #[error(transparent)]
+    Send(#[from] SendError),
     #[error("Get {url:?}")]
-    Get { url: Arc<str>, source: GetError },
+    Get { url: Arc<str>, source: hyper::Error },
+    #[error("Get {url:?}: context deadline exceeded")]
+    NoAnswerInTime { url: Arc<str> },
+    #[error("context deadline exceeded")]
+    NoBodyInTime,
     #[error("server returned HTTP status {status}")]
     Status { status: StatusCode },
     #[error("body size limit exceeded")]
     BodyTooLarge,
-    #[error("context deadline exceeded")]
-    TimedOut,
     #[error("read body")]
     Body { source: hyper::Error },
     #[error("read body")]
     Inflate { source: InflateError },
 }
 
-/// Why there was no answer.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum GetError {
-    #[error("invalid request")]
-    Request { source: RequestError },
-    #[error("context deadline exceeded")]
-    TimedOut,
-    #[error(transparent)]
-    Dial { source: DialError },
-    #[error("exchange")]
-    Exchange { source: hyper::Error },
-}
-
 /// Why a target cannot be asked at all.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum RequestError {
-    #[error("unsupported protocol scheme {scheme:?}")]
-    Scheme { scheme: Box<str> },
-    #[error("invalid port in {address:?}")]
-    Port { address: Box<str> },
     #[error("invalid URL")]
     Url { source: Arc<http::uri::InvalidUri> },
     #[error("invalid header value")]
     Header { source: Arc<http::header::InvalidHeaderValue> },
 }
 
+/// The head of an answer, and its body to be read.
+struct Response {
+    sent: Moment,
+    head: Parts,
+    body: Incoming,
+}
+
 // === impl Fetcher ===
 
 impl Fetcher {
-    pub(crate) fn new(job: &JobConfig, target: &Target, buffers: Buffers) -> Fetcher {
+    pub(crate) fn new(
+        job: &JobConfig,
+        target: &Target,
+        client: Client,
+        buffers: Buffers,
+    ) -> Fetcher {
         let limit = job.body_size_limit().as_bytes();
         Fetcher {
+            client,
             request: Prepared::new(job, target),
             url: target.url.as_str().into(),
             timeout: target.timeout,
@@ -137,69 +146,63 @@ impl Fetcher {
     /// When there is no answer with status 200 and a complete body within limits.
     pub(crate) async fn fetch(&mut self, clock: &dyn Clock) -> Result<Answer, ScrapeError> {
         let deadline = Instant::now() + self.timeout;
-        let get = |url: &Arc<str>, source| ScrapeError::Get { url: Arc::clone(url), source };
-        let (sent, response) = match timeout_at(deadline, self.exchange(clock)).await {
-            Ok(Ok(answered)) => answered,
-            Ok(Err(source)) => return Err(get(&self.url, source)),
-            Err(_) => {
-                self.connection = None;
-                return Err(get(&self.url, GetError::TimedOut));
-            }
+        let late = ScrapeError::NoAnswerInTime { url: Arc::clone(&self.url) };
+        let outcome = match timeout_at(deadline, self.exchange(clock)).await {
+            Ok(Ok(response)) => timeout_at(deadline, self.receive(response)).await,
+            Ok(Err(error)) => Ok(Err(error)),
+            Err(_) => Ok(Err(late)),
         };
-        match timeout_at(deadline, self.receive(sent, response)).await {
-            Ok(outcome) => {
-                if outcome.is_err() || !self.connection.as_ref().is_some_and(Connection::is_open) {
-                    self.connection = None;
-                }
-                outcome
-            }
-            Err(_) => {
-                self.connection = None;
-                Err(ScrapeError::TimedOut)
-            }
+        let outcome = outcome.unwrap_or(Err(ScrapeError::NoBodyInTime));
+        if outcome.is_err() || !self.connection.as_ref().is_some_and(Connection::is_open) {
+            self.connection = None;
         }
+        outcome
     }
 
     /// Sends the request and waits for the head of the answer. A kept connection that turns out
     /// to be closed is replaced once.
-    async fn exchange(
-        &mut self,
-        clock: &dyn Clock,
-    ) -> Result<(Moment, Response<Incoming>), GetError> {
-        let prepared = match &self.request {
-            Ok(prepared) => prepared,
-            Err(error) => return Err(GetError::Request { source: error.clone() }),
-        };
+    async fn exchange(&mut self, clock: &dyn Clock) -> Result<Response, ScrapeError> {
+        let prepared = self.request.as_ref();
+        let prepared = prepared.map_err(|error| ScrapeError::Request { source: error.clone() })?;
+        if prepared.socket.is_none() && !self.client.is_direct(&prepared.uri) {
+            return exchange_by_client(&self.client, prepared, clock).await;
+        }
+        let mut headers = prepared.headers.clone();
+        let generation = self.client.sign(&prepared.uri, &mut headers).await?;
+        headers.insert(HOST, prepared.host.clone());
+        let is_kept = |kept: &Connection| kept.is_open() && kept.generation == generation;
+        let mut kept = self.connection.take().filter(is_kept);
         loop {
-            let mut connection = match self.connection.take().filter(Connection::is_open) {
+            let mut connection = match kept.take() {
                 Some(connection) => connection,
-                None => {
-                    let opened = Connection::open(&prepared.endpoint).await;
-                    opened.map_err(|source| GetError::Dial { source })?
-                }
+                None => connect(&self.client, prepared, &self.url, generation).await?,
             };
-            let was_used = connection.used;
-            let sent = clock.now();
-            match connection.send(prepared.request()).await {
+            let mut request = Request::new(Empty::new());
+            *request.uri_mut() = prepared.path.clone();
+            *request.headers_mut() = headers.clone();
+            let (was_used, sent) = (connection.used, clock.now());
+            match connection.send(request).await {
+                Ok(response)
+                    if response.status().is_redirection() && self.client.follows_redirects() =>
+                {
+                    return exchange_by_client(&self.client, prepared, clock).await;
+                }
                 Ok(response) => {
                     connection.used = true;
                     self.connection = Some(connection);
-                    return Ok((sent, response));
+                    let (head, body) = response.into_parts();
+                    return Ok(Response { sent, head, body });
                 }
                 // The target closed it while it was idle: ask again on a fresh one.
                 Err(_) if was_used => {}
-                Err(source) => return Err(GetError::Exchange { source }),
+                Err(source) => return Err(failed(&self.url, source)),
             }
         }
     }
 
     /// Reads the body.
-    async fn receive(
-        &mut self,
-        sent: Moment,
-        response: Response<Incoming>,
-    ) -> Result<Answer, ScrapeError> {
-        let (head, body) = response.into_parts();
+    async fn receive(&mut self, response: Response) -> Result<Answer, ScrapeError> {
+        let Response { sent, head, body } = response;
         if head.status != StatusCode::OK {
             return Err(ScrapeError::Status { status: head.status });
         }
@@ -212,12 +215,42 @@ impl Fetcher {
         buffer.bytes.reserve(BODY_ROOM_BYTES.min(length));
         // A compressed page is never longer than the page, but for a few bytes a block.
         let bound = if is_gzip { BODY_BYTES_MAX } else { self.limit_bytes };
-        if let Some(connection) = &mut self.connection {
-            connection.read(read_body(body, &mut buffer.bytes, bound)).await?;
+        let reading = read_body(body, &mut buffer.bytes, bound);
+        match &mut self.connection {
+            Some(connection) => connection.read(reading).await?,
+            None => reading.await?,
         }
         let limit_bytes = self.limit_bytes;
         Ok(Answer { sent, content_type, body: buffer, is_gzip, limit_bytes })
     }
+}
+
+async fn connect(
+    client: &Client,
+    prepared: &Prepared,
+    url: &Arc<str>,
+    generation: Generation,
+) -> Result<Connection, ScrapeError> {
+    let stream = client.open(&prepared.uri, prepared.socket.as_deref()).await?;
+    Connection::over(stream, generation).await.map_err(|source| failed(url, source))
+}
+
+/// Asks through the shared client, which knows proxies and redirects.
+async fn exchange_by_client(
+    client: &Client,
+    prepared: &Prepared,
+    clock: &dyn Clock,
+) -> Result<Response, ScrapeError> {
+    let mut request = Request::new(Bytes::new());
+    *request.uri_mut() = prepared.uri.clone();
+    *request.headers_mut() = prepared.headers.clone();
+    let sent = clock.now();
+    let (head, body) = client.send(request).await?.into_parts();
+    Ok(Response { sent, head, body })
+}
+
+fn failed(url: &Arc<str>, source: hyper::Error) -> ScrapeError {
+    ScrapeError::Get { url: Arc::clone(url), source }
 }
 
 /// Appends the body to `bytes`; fails when it has `limit_bytes` or more.
@@ -242,51 +275,25 @@ async fn read_body(
 
 impl Prepared {
     fn new(job: &JobConfig, target: &Target) -> Result<Prepared, RequestError> {
-        let default_port = match &*target.scheme {
-            "http" => 80,
-            scheme => return Err(RequestError::Scheme { scheme: scheme.into() }),
+        let url = |text: &str| -> Result<Uri, RequestError> {
+            text.parse().map_err(|source| RequestError::Url { source: Arc::new(source) })
         };
-        let endpoint = match &target.unix_socket {
-            Some(path) => Endpoint::Unix { path: path.clone() },
-            None => tcp(&target.address, default_port)?,
-        };
-        let url: Uri =
-            target.url.parse().map_err(|source| RequestError::Url { source: Arc::new(source) })?;
         let value = |text: &str| {
             HeaderValue::from_str(text)
                 .map_err(|source| RequestError::Header { source: Arc::new(source) })
         };
-        let path = url.path_and_query().map_or("/", |path| path.as_str());
-        let uri = path.parse().map_err(|source| RequestError::Url { source: Arc::new(source) })?;
+        let uri = url(&target.url)?;
+        let path = url(uri.path_and_query().map_or("/", |path| path.as_str()))?;
+        let host = value(uri.authority().map_or("", |host| host.as_str()))?;
         let encoding = if job.enable_compression() { "gzip" } else { "identity" };
-        let mut headers = HeaderMap::with_capacity(5);
-        headers.insert(HOST, value(url.authority().map_or("", |host| host.as_str()))?);
+        let seconds = target.timeout.as_secs_f64().to_string();
+        let mut headers = HeaderMap::with_capacity(8);
         headers.insert(ACCEPT, value(job.accept_header())?);
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding));
-        headers.insert(http::header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-        let seconds = target.timeout.as_secs_f64().to_string();
-        headers.insert("x-prometheus-scrape-timeout-seconds", value(&seconds)?);
-        Ok(Prepared { endpoint, uri, headers })
+        headers.insert(TIMEOUT_HEADER, value(&seconds)?);
+        let socket = target.unix_socket.as_deref().map(PathBuf::from);
+        Ok(Prepared { uri, path, host, headers, socket })
     }
-
-    fn request(&self) -> Request<Empty<Bytes>> {
-        let mut request = Request::new(Empty::new());
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        request
-    }
-}
-
-/// `host`, `host:port`, `[::1]`, `[::1]:port`.
-fn tcp(address: &str, default_port: u16) -> Result<Endpoint, RequestError> {
-    let invalid = || RequestError::Port { address: address.into() };
-    let (host, port) = match address.rsplit_once(':') {
-        Some((host, port)) if !address.ends_with(']') => (host, port),
-        _ => (address, ""),
-    };
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let port = if port.is_empty() { default_port } else { port.parse().map_err(|_| invalid())? };
-    Ok(Endpoint::Tcp { host: host.into(), port })
 }
 
 // === impl Answer ===

@@ -48,6 +48,9 @@ pub(crate) struct DiscoveryMetrics {
     pub(crate) http_failures: Counter,
     pub(crate) dns_lookups: Counter,
     pub(crate) dns_lookup_failures: Counter,
+    pub(crate) consul_failures: Counter,
+    pub(crate) nomad_failures: Counter,
+    consul_duration: Summary<NoLabels>,
     discovered_targets: Family<DiscoveredLabel, Gauge>,
     received_updates: Family<ManagerLabel, Counter>,
     sent_updates: Family<ManagerLabel, Counter>,
@@ -81,6 +84,9 @@ impl DiscoveryMetrics {
             http_failures: of_sd(to, "http_failures", "Failures of HTTP discovery"),
             dns_lookups: of_sd(to, "dns_lookups", "Names asked for by DNS discovery"),
             dns_lookup_failures: of_sd(to, "dns_lookup_failures", "Names whose servers failed"),
+            consul_failures: of_sd(to, "consul_rpc_failures", "Failures of Consul discovery"),
+            nomad_failures: of_sd(to, "nomad_failures", "Failures of Nomad discovery"),
+            consul_duration: Summary::register(to, "prometheus_sd_consul_rpc_duration_seconds"),
             discovered_targets: registered(
                 to,
                 "prometheus_sd_discovered_targets",
@@ -163,6 +169,11 @@ impl DiscoveryMetrics {
     /// A target file is no longer there.
     pub(crate) fn file_gone(&self, path: &Path) {
         self.file_mtime.remove(&FileLabel { filename: path.to_string_lossy().into_owned() });
+    }
+
+    /// Consul has answered a question, or failed to.
+    pub(crate) fn consul_asked(&self, took: Duration) {
+        self.consul_duration.observe(&[], took);
     }
 
     /// All target files of a section were read.

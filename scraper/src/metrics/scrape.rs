@@ -106,7 +106,7 @@ impl ScrapeMetrics {
                 | RuleFault::NameTooLong { .. }
                 | RuleFault::ValueTooLong { .. },
             ) => &self.exceeded_label_limits,
-            PageFault::Rule(_) | PageFault::Syntax(_) => return,
+            PageFault::Rule(_) | PageFault::Syntax(_) | PageFault::Histogram(_) => return,
         };
         counter.inc();
     }

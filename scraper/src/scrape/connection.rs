@@ -1,77 +1,39 @@
-//! The one connection of a target: opened when needed, kept from scrape to scrape, and driven by
-//! the target's own task, so that an idle target costs neither a task nor a wake-up.
+//! The one connection of a target: kept from scrape to scrape, and driven by the target's own
+//! task, so that an idle target costs neither a task nor a wake-up.
 
 use std::future::poll_fn;
-use std::io;
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Connection as Http1, SendRequest};
-use hyper::rt::{Read, Write};
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
-use tokio::net::{TcpStream, UnixStream};
-
-/// Where a target listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Endpoint {
-    /// A host name or IP address, and a port.
-    Tcp { host: Box<str>, port: u16 },
-    /// The path of a socket.
-    Unix { path: Box<str> },
-}
-
-/// Why there is no connection. Worded as Go's `net` does.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum DialError {
-    #[error("dial tcp {host}:{port}")]
-    Tcp { host: Box<str>, port: u16, source: io::Error },
-    #[error("dial unix {path}")]
-    Unix { path: Box<str>, source: io::Error },
-    #[error("open HTTP connection")]
-    Handshake { source: hyper::Error },
-}
+use kit::http::{Generation, Stream};
 
 /// An open connection.
 pub(super) struct Connection {
     sender: SendRequest<Empty<Bytes>>,
-    driver: Driver,
-    /// The driver has ended: nothing can be sent any more.
-    ended: bool,
+    /// None when it has ended: nothing can be sent any more. It is dropped then, because only
+    /// that tells whoever waits for it.
+    driver: Option<Driver>,
     /// At least one exchange went well.
     pub(super) used: bool,
+    /// The certificates that it was opened with.
+    pub(super) generation: Generation,
 }
 
 /// What moves bytes for the connection while it is polled.
-type Driver = Pin<Box<Http1<Box<dyn Transport>, Empty<Bytes>>>>;
-
-/// What HTTP runs over.
-trait Transport: Read + Write + Send + Unpin {}
-
-impl<T: Read + Write + Send + Unpin> Transport for T {}
+type Driver = Pin<Box<Http1<Stream, Empty<Bytes>>>>;
 
 // === impl Connection ===
 
 impl Connection {
-    pub(super) async fn open(endpoint: &Endpoint) -> Result<Connection, DialError> {
-        let transport: Box<dyn Transport> = match endpoint {
-            Endpoint::Tcp { host, port } => {
-                let dial = |source| DialError::Tcp { host: host.clone(), port: *port, source };
-                let stream = TcpStream::connect((&**host, *port)).await.map_err(dial)?;
-                stream.set_nodelay(true).map_err(dial)?;
-                Box::new(TokioIo::new(stream))
-            }
-            Endpoint::Unix { path } => {
-                let dial = |source| DialError::Unix { path: path.clone(), source };
-                Box::new(TokioIo::new(UnixStream::connect(&**path).await.map_err(dial)?))
-            }
-        };
-        let handshake = hyper::client::conn::http1::handshake(transport).await;
-        let (sender, driver) = handshake.map_err(|source| DialError::Handshake { source })?;
-        Ok(Connection { sender, driver: Box::pin(driver), ended: false, used: false })
+    pub(super) async fn over(stream: Stream, generation: Generation) -> hyper::Result<Connection> {
+        let (sender, driver) = hyper::client::conn::http1::handshake(stream).await?;
+        let driver = Some(Box::pin(driver));
+        Ok(Connection { sender, driver, used: false, generation })
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -79,8 +41,8 @@ impl Connection {
         &mut self,
         request: Request<Empty<Bytes>>,
     ) -> hyper::Result<Response<Incoming>> {
-        let Connection { sender, driver, ended, .. } = self;
-        drive(driver, ended, async {
+        let Connection { sender, driver, .. } = self;
+        drive(driver, async {
             sender.ready().await?;
             sender.send_request(request).await
         })
@@ -89,30 +51,35 @@ impl Connection {
 
     /// Waits for `work`, which reads the answer's body.
     pub(super) async fn read<T>(&mut self, work: impl Future<Output = T>) -> T {
-        drive(&mut self.driver, &mut self.ended, work).await
+        drive(&mut self.driver, work).await
     }
 
     /// Whether another request may be sent.
     pub(super) fn is_open(&self) -> bool {
-        !self.ended && !self.sender.is_closed()
+        self.driver.is_some() && !self.sender.is_closed()
     }
 }
 
 /// Lets the connection work while `work` waits for it. A failure of the connection reaches `work`.
-async fn drive<T>(driver: &mut Driver, ended: &mut bool, work: impl Future<Output = T>) -> T {
+async fn drive<T>(driver: &mut Option<Driver>, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     poll_fn(|context| {
-        if !*ended && driver.as_mut().poll(context).is_ready() {
-            *ended = true;
-        }
+        advance(driver, context);
         match work.as_mut().poll(context) {
-            // What `work` has just asked of the connection is on its way before we wait.
-            Poll::Pending if !*ended => {
-                *ended = driver.as_mut().poll(context).is_ready();
-                if *ended { work.as_mut().poll(context) } else { Poll::Pending }
+            // What `work` has just asked of the connection is on its way before we wait; and if
+            // that ended the connection, `work` hears of it.
+            Poll::Pending => {
+                advance(driver, context);
+                if driver.is_none() { work.as_mut().poll(context) } else { Poll::Pending }
             }
             outcome => outcome,
         }
     })
     .await
+}
+
+fn advance(driver: &mut Option<Driver>, context: &mut Context<'_>) {
+    if driver.as_mut().is_some_and(|driver| driver.as_mut().poll(context).is_ready()) {
+        *driver = None;
+    }
 }

@@ -17,7 +17,8 @@ fn fetcher_of(address: SocketAddr, keys: &str) -> Fetcher {
     let labels = Labels::from_iter([("__address__", address.to_string())]);
     let group = Group { targets: vec![labels], ..Group::default() };
     let target = Target::new(&job, &group, 0).unwrap().unwrap();
-    Fetcher::new(&job, &target, Buffers::default())
+    let client = Client::new(job.http().clone(), crate::USER_AGENT);
+    Fetcher::new(&job, &target, client, Buffers::default())
 }
 
 async fn page(fetcher: &mut Fetcher) -> Result<String, String> {
@@ -156,20 +157,4 @@ async fn nobody_listening_is_an_error() {
     let error = page(&mut fetcher_of(free, "")).await.unwrap_err();
     let want = format!("Get \"http://{free}/metrics\": dial tcp {free}: Connection refused");
     assert!(error.starts_with(&want), "{error}");
-}
-
-#[test]
-fn addresses_are_hosts_and_ports() {
-    let check = |address: &str, want: Option<(&str, u16)>| {
-        let got = tcp(address, 80).ok();
-        let want = want.map(|(host, port)| Endpoint::Tcp { host: host.into(), port });
-        assert_eq!(got, want, "{address}");
-    };
-    check("host", Some(("host", 80)));
-    check("host:9100", Some(("host", 9100)));
-    check("host:", Some(("host", 80)));
-    check("[::1]:9100", Some(("::1", 9100)));
-    check("[::1]", Some(("::1", 80)));
-    check("host:port", None);
-    check("host:70000", None);
 }
