@@ -2,13 +2,14 @@
 //!
 //! Not for programs: it changes whenever the inside does.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Labels, Samples, Symbols};
+use model::{Labels, Samples, Symbols, is_absent, is_stale_marker};
 
 use crate::cache::{PageCache, PageCounts, Room, ScrapeTimes, Shared};
 use crate::exposition::Format;
-use crate::sample_rules::SampleRules;
+use crate::sample_rules::{HistogramRules, SampleRules};
 
 /// What targets share.
 #[derive(Debug, Clone)]
@@ -52,6 +53,15 @@ impl Lab {
         Reader { cache, room: Room::default(), out: Vec::new(), now_ms: 1_700_000_000_000 }
     }
 
+    /// A target of whose pages everything is read, and every timestamp ignored.
+    fn target_of_everything(&self) -> Reader {
+        let mut rules = SampleRules::of_target([("job", "j")].into_iter().collect());
+        rules.honor_timestamps = false;
+        rules.histograms = HistogramRules { native: true, ..HistogramRules::default() };
+        let cache = PageCache::new(&self.shared, Arc::new(rules));
+        Reader { cache, room: Room::default(), out: Vec::new(), now_ms: 1_700_000_000_000 }
+    }
+
     /// Bytes of interned label pairs.
     pub fn symbol_bytes(&self) -> usize {
         self.symbols.memory_bytes()
@@ -91,5 +101,61 @@ impl Reader {
     /// Bytes of the layout alone.
     pub fn layout_bytes(&self) -> usize {
         self.cache.layout().map_or(0, |layout| layout.memory_bytes())
+    }
+}
+
+/// What stands between the pages of one input for a fuzz target.
+const PAGE_SEPARATOR: &[u8] = b"\n--\n";
+
+/// The pages in one input for a fuzz target, a few at most.
+pub fn split_pages(data: &[u8]) -> Vec<&[u8]> {
+    const PAGES_MAX: usize = 8;
+    let mut pages = Vec::new();
+    let mut rest = data;
+    while pages.len() < PAGES_MAX - 1
+        && let Some(at) = memchr::memmem::find(rest, PAGE_SEPARATOR)
+    {
+        // The line break belongs to the page.
+        pages.push(&rest[..=at]);
+        rest = &rest[at + PAGE_SEPARATOR.len()..];
+    }
+    pages.push(rest);
+    pages
+}
+
+/// Reads `pages` one after the other, and each of them as if it were the first; panics if the two
+/// differ. For fuzz targets: whatever a target prints, what is remembered must not change what is
+/// read.
+pub fn check_like_fresh(pages: &[&[u8]], format: PageFormat) {
+    let lab = Lab::new();
+    let mut cached = lab.target_of_everything();
+    for page in pages {
+        let mut fresh = lab.target_of_everything();
+        let (got, want) = (cached.read(page, format), fresh.read(page, format));
+        assert_eq!(got, want, "{:?}", String::from_utf8_lossy(page));
+        assert_eq!(cached.content(), fresh.content(), "{:?}", String::from_utf8_lossy(page));
+    }
+}
+
+impl Reader {
+    /// The samples of the last page, without those that end a series.
+    fn content(&self) -> BTreeMap<String, Vec<String>> {
+        let mut content: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for samples in &self.out {
+            let labels = |at: usize| samples.layout.labels(at).to_string();
+            for (at, value) in samples.values.iter().enumerate() {
+                if !is_absent(*value) && !is_stale_marker(*value) {
+                    content.entry(labels(at)).or_default().push(value.to_bits().to_string());
+                }
+            }
+            for stamped in &samples.stamped {
+                let entry = content.entry(labels(stamped.series as usize)).or_default();
+                entry.push(stamped.value.to_bits().to_string());
+            }
+            for (at, _, histogram) in &samples.histograms {
+                content.entry(labels(*at as usize)).or_default().push(format!("{histogram:?}"));
+            }
+        }
+        content
     }
 }
