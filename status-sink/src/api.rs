@@ -44,11 +44,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use axum::routing::{any, get, post};
 use kit::Clock;
 use tokio::sync::Semaphore;
 
 use self::failure::Failure;
+use crate::metrics::Metrics;
 use crate::store::{Reader, Writer};
 
 /// Bulk updates that are read at a time. Each may hold its whole body; further ones are answered
@@ -60,12 +64,12 @@ pub(crate) struct Api {
     reader: Reader,
     writer: Writer,
     clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
     /// Counts the times that chance was needed.
     chances: AtomicU64,
     /// Other in every process.
     seed: u64,
     bulks: Semaphore,
-    summaries: summary::Kept,
 }
 
 // === impl Api ===
@@ -76,11 +80,11 @@ impl Api {
         reader: Reader,
         writer: Writer,
         clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
         seed: u64,
     ) -> Arc<Api> {
         let (chances, bulks) = (AtomicU64::new(0), Semaphore::new(BULKS_MAX));
-        let summaries = summary::Kept::default();
-        Arc::new(Api { reader, writer, clock, chances, seed, bulks, summaries })
+        Arc::new(Api { reader, writer, clock, metrics, chances, seed, bulks })
     }
 
     /// Everything below `/api`, `/apis`, `/openapi`, and the paths of clients beside them.
@@ -139,6 +143,7 @@ impl Api {
             .route("/openapi/v3", get(root::openapi))
             .route("/openapi/v3/apis/{group}/{version}", get(root::openapi_group))
             .route("/openapi/{*rest}", any(no_path))
+            .layer(middleware::from_fn_with_state(Arc::clone(self), counted))
             .with_state(Arc::clone(self))
     }
 
@@ -167,6 +172,13 @@ impl std::fmt::Debug for Api {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Api")
     }
+}
+
+async fn counted(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let response = next.run(request).await;
+    api.metrics.request(&method, response.status());
+    response
 }
 
 fn warming_up() -> Failure {

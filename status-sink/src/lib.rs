@@ -70,7 +70,8 @@ impl StatusSink {
         center.apply(&config);
         let sink = Arc::new(Processor::new(Arc::clone(&center)));
         let (reader, writer) = (Reader::new(Arc::clone(&center)), Writer::new(Arc::clone(&center)));
-        let api = Api::new(reader, writer, clock, instance);
+        let metrics = Arc::clone(&center.metrics);
+        let api = Api::new(reader, writer, clock, metrics, instance);
         let (stopper, shutdown) = Stopper::new();
         let ticking = tokio::spawn(tick(Arc::clone(&center), shutdown));
         let ticking = Mutex::new(Some(ticking));

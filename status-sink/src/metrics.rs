@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use http::{Method, StatusCode};
 use kit::metrics::SelfMetrics;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
@@ -25,6 +26,11 @@ pub(crate) struct Metrics {
     pub(crate) batches: Counter,
     /// Of those, the ones that said nothing new.
     pub(crate) quiet_batches: Counter,
+    requests: Family<RequestLabel, Counter>,
+    /// Watches that were refused because there were too many.
+    pub(crate) refused_watches: Counter,
+    /// Bulk updates that were refused because there were too many at a time.
+    pub(crate) refused_bulks: Counter,
 }
 
 /// What is counted by looking.
@@ -33,6 +39,12 @@ struct Sight(Weak<Center>);
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CauseLabel {
     cause: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabel {
+    method: &'static str,
+    code: u16,
 }
 
 struct KindLabel {
@@ -52,6 +64,9 @@ impl Metrics {
             refused_objects: Counter::default(),
             batches: Counter::default(),
             quiet_batches: Counter::default(),
+            requests: Family::default(),
+            refused_watches: Counter::default(),
+            refused_bulks: Counter::default(),
         };
         metrics.register(|registry| {
             let registry = registry.sub_registry_with_prefix("rollcall_status");
@@ -67,6 +82,12 @@ impl Metrics {
                 "Batches that were taken and said nothing new",
                 this.quiet_batches.clone(),
             );
+            let help = "Requests to the API that were answered; a watch when it begins";
+            registry.register("requests", help, this.requests.clone());
+            let help = "Watches that were refused because there were too many";
+            registry.register("refused_watches", help, this.refused_watches.clone());
+            let help = "Bulk updates that were refused because there were too many at a time";
+            registry.register("refused_bulks", help, this.refused_bulks.clone());
         });
         Arc::new(this)
     }
@@ -75,6 +96,14 @@ impl Metrics {
     pub(crate) fn observe(metrics: &SelfMetrics, center: &Arc<Center>) {
         let sight = Box::new(Sight(Arc::downgrade(center)));
         metrics.register(|registry| registry.register_collector(sight));
+    }
+
+    /// A request has been answered.
+    pub(crate) fn request(&self, method: &Method, code: StatusCode) {
+        const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+        let known = METHODS.into_iter().find(|known| *known == method.as_str());
+        let label = RequestLabel { method: known.unwrap_or("other"), code: code.as_u16() };
+        self.requests.get_or_create(&label).inc();
     }
 
     /// An event has happened.

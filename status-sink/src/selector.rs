@@ -5,9 +5,9 @@
 //! compile time, with the character where it goes wrong. An object that lacks a field never makes
 //! an error: it matches or it does not.
 //!
-//! The grammar is in `docs/selectors.md`, in the words of `selector/fields.rs` (field selectors),
-//! `selector/labels.rs` (label selectors), `selector/expression.rs` (`cel:`) and
-//! `selector/trigger.rs` (`@on(…)`, `@edge`).
+//! The grammar is at the top of `selector/fields.rs` (field selectors), `selector/labels.rs`
+//! (label selectors), `selector/expression.rs` (`cel:`) and `selector/trigger.rs` (`@on(…)`,
+//! `@edge`).
 
 mod condition;
 mod cost;

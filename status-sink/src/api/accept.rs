@@ -109,8 +109,17 @@ mod tests {
         check("application/json;stream=watch", Some(Form::Objects));
         check("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", Some(Form::Table));
         check("application/json;as=Table;v=v2;g=meta.k8s.io,application/json", Some(Form::Objects));
-        check("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", Some(Form::Metadata));
-        check(&format!("{protobuf};as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"), Some(Form::Metadata));
+        check(
+            "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+            Some(Form::Metadata),
+        );
+        check(
+            &format!(
+                "{protobuf};as=PartialObjectMetadata;g=meta.k8s.io;v=v1,\
+                 application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+            ),
+            Some(Form::Metadata),
+        );
         check(&format!("{protobuf},application/json"), Some(Form::Objects));
         check(protobuf, None);
         check("application/cbor", None);
@@ -123,7 +132,8 @@ mod tests {
             headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
             aggregated_discovery(&headers)
         };
-        let kubectl = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+        let kubectl =
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
         assert_eq!(of(kubectl), Some("v2"));
         let kube_rs = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
         assert_eq!(of(kube_rs), Some("v2beta1"));

@@ -147,8 +147,7 @@ impl Apply<'_> {
         let list: Vec<String> =
             conflicts.iter().map(|it| format!("{}: {}", it.message, it.field)).collect();
         let s = if conflicts.len() == 1 { "" } else { "s" };
-        let why =
-            format!("Apply failed with {} conflict{s}: {}", conflicts.len(), list.join(", "));
+        let why = format!("Apply failed with {} conflict{s}: {}", conflicts.len(), list.join(", "));
         Err(Failure::conflict(self.about, &why).with_causes(conflicts))
     }
 
@@ -198,7 +197,7 @@ fn managers(object: &Json) -> Vec<Manager> {
     let entries = object.pointer("/metadata/managedFields").and_then(Json::as_array);
     let read = |entry: &Json| {
         let text = |key: &str| entry.get(key)?.as_str().map(str::to_owned);
-        let fields = entry.get("fieldsV1").and_then(Json::as_object).map(Map::clone);
+        let fields = entry.get("fieldsV1").and_then(Json::as_object).cloned();
         Some(Manager {
             name: text("manager")?,
             operation: text("operation")?,

@@ -112,7 +112,10 @@ mod tests {
     #[test]
     fn objects_may_be_yaml() {
         let value = object("application/yaml", b"metadata:\n  name: vm-1\nstatus: {cpu: 0.5}\n");
-        assert_eq!(value.unwrap().to_string(), r#"{"metadata":{"name":"vm-1"},"status":{"cpu":0.5}}"#);
+        assert_eq!(
+            value.unwrap().to_string(),
+            r#"{"metadata":{"name":"vm-1"},"status":{"cpu":0.5}}"#
+        );
         assert_eq!(object("application/yaml", b"a: [").unwrap_err().code(), 400);
         assert_eq!(object("application/cbor", b"{}").unwrap_err().code(), 415);
     }

@@ -40,6 +40,7 @@ pub(super) async fn update(
 ) -> Result<Response, Failure> {
     let asked = Asked::read(&api, names, &uri, "")?;
     let _permit = api.bulks.try_acquire().map_err(|_| {
+        api.metrics.refused_bulks.inc();
         Failure::too_many_requests("too many bulk updates at a time, try again")
     })?;
     let bytes = body::read(body, BULK_BYTES_MAX).await?;
@@ -154,12 +155,11 @@ fn write(
 }
 
 fn result_of(mut result: Json, failure: &Failure) -> Json {
-    let status = failure.status();
     if !result.is_object() {
         result = json!({});
     }
-    for key in ["code", "reason", "message"] {
-        result[key] = status[key].clone();
-    }
+    result["code"] = failure.code().as_u16().into();
+    result["reason"] = failure.reason().into();
+    result["message"] = failure.message().into();
     result
 }

@@ -62,8 +62,10 @@ pub(crate) fn aggregated(kinds: Option<&Kinds>, version: &str) -> Value {
 
 /// `/apis`
 pub(crate) fn group_list(kinds: &Kinds) -> Value {
-    let groups: Vec<Value> =
-        groups(Some(kinds)).into_iter().map(|(group, versions)| one_group(group, &versions)).collect();
+    let groups: Vec<Value> = groups(Some(kinds))
+        .into_iter()
+        .map(|(group, versions)| one_group(group, &versions))
+        .collect();
     json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
 }
 
@@ -149,8 +151,7 @@ fn one_group(group: &str, versions: &[(&str, Vec<&Kind>)]) -> Value {
 
 fn aggregated_kind(kind: &Kind) -> Value {
     let names = &kind.names;
-    let response =
-        json!({ "group": names.group, "version": names.version, "kind": names.kind });
+    let response = json!({ "group": names.group, "version": names.version, "kind": names.kind });
     json!({
         "resource": names.plural,
         "responseKind": response,

@@ -28,8 +28,14 @@ const CAUSES_MAX: usize = 20;
 
 /// Members of `metadata` that only the server decides; clients send them back as they got them.
 const SERVER_METADATA: [&str; 8] = [
-    "uid", "generation", "creationTimestamp", "selfLink", "managedFields", "deletionTimestamp",
-    "deletionGracePeriodSeconds", "generateName",
+    "uid",
+    "generation",
+    "creationTimestamp",
+    "selfLink",
+    "managedFields",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generateName",
 ];
 
 /// An object's JSON, as a client sent it or as a patch made it.
@@ -117,6 +123,26 @@ impl<'d> Document<'d> {
         let name = self.metadata("name")?.unwrap_or_default();
         reader.finish(name, validation)
     }
+}
+
+/// Sets what is said of fields. False, with the draft half written, if something else is said, or
+/// something that cannot be: whoever reads all of the document finds the words for it.
+pub(crate) fn set_fields(kind: &Kind, status: &Map<String, Json>, draft: &mut Draft) -> bool {
+    status.iter().all(|(name, json)| {
+        let id = kind.field_id(name);
+        id.zip(scalar(json)).is_some_and(|(id, value)| draft.set(kind, id, value).is_ok())
+    })
+}
+
+/// A value; none for what is no scalar.
+fn scalar(json: &Json) -> Option<Value> {
+    Some(match json {
+        Json::Null => Value::Null,
+        Json::Bool(truth) => Value::Bool(*truth),
+        Json::Number(number) => number.as_f64().map_or(Value::Null, Value::number),
+        Json::String(text) => Value::text(text),
+        Json::Array(_) | Json::Object(_) => return None,
+    })
 }
 
 /// The fields of `status` that a merge patch speaks of.
@@ -230,15 +256,8 @@ impl Reader<'_> {
     ) {
         let field = self.kind.field(id);
         let path = || format!("status.{}", field.name);
-        let value = match json {
-            Json::Null => Value::Null,
-            Json::Bool(truth) => Value::Bool(*truth),
-            Json::Number(number) => number.as_f64().map_or(Value::Null, Value::number),
-            Json::String(text) => Value::text(text),
-            Json::Array(_) | Json::Object(_) => {
-                let message = format!("must be a {}", field.kind.name());
-                return self.wrong(&path(), message);
-            }
+        let Some(value) = scalar(json) else {
+            return self.wrong(&path(), format!("must be a {}", field.kind.name()));
         };
         let same = *draft.value(id) == value;
         let is_mirror = matches!(field.origin, Origin::Mirror(_));

@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 
 /// A refused request.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Failure {
+pub(crate) struct Failure(Box<Parts>);
+
+#[derive(Debug, Clone, PartialEq)]
+struct Parts {
     code: StatusCode,
     reason: &'static str,
     message: String,
@@ -43,7 +46,8 @@ pub(crate) struct Cause {
 
 impl Failure {
     fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Failure {
-        Failure { code, reason, message: message.into(), details: None, retry_after_s: None }
+        let (message, details, retry_after_s) = (message.into(), None, None);
+        Failure(Box::new(Parts { code, reason, message, details, retry_after_s }))
     }
 
     /// The request cannot be understood.
@@ -74,8 +78,7 @@ impl Failure {
     /// The object is not the one the client saw.
     pub(crate) fn conflict(about: About<'_>, why: &str) -> Failure {
         let About { group, plural, name } = about;
-        let message =
-            format!("Operation cannot be fulfilled on {plural}.{group} {name:?}: {why}");
+        let message = format!("Operation cannot be fulfilled on {plural}.{group} {name:?}: {why}");
         Failure::new(StatusCode::CONFLICT, "Conflict", message).about(about)
     }
 
@@ -150,10 +153,9 @@ impl Failure {
 
     /// Not now: come back in a second.
     pub(crate) fn too_many_requests(message: impl Into<String>) -> Failure {
-        let mut failure =
-            Failure::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message);
-        failure.retry_after_s = Some(1);
-        failure.details = Some(json!({ "retryAfterSeconds": 1 }));
+        let mut failure = Failure::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message);
+        failure.0.retry_after_s = Some(1);
+        failure.0.details = Some(json!({ "retryAfterSeconds": 1 }));
         failure
     }
 
@@ -161,7 +163,7 @@ impl Failure {
     pub(crate) fn unavailable(message: impl Into<String>) -> Failure {
         let mut failure =
             Failure::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message);
-        failure.retry_after_s = Some(1);
+        failure.0.retry_after_s = Some(1);
         failure
     }
 
@@ -174,7 +176,7 @@ impl Failure {
         }
         details.insert("group".into(), group.into());
         details.insert("kind".into(), plural.into());
-        self.details = Some(Value::Object(details));
+        self.0.details = Some(Value::Object(details));
         self
     }
 
@@ -184,19 +186,24 @@ impl Failure {
             .into_iter()
             .map(|it| json!({ "reason": it.reason, "message": it.message, "field": it.field }))
             .collect();
-        let details = self.details.get_or_insert_with(|| json!({}));
+        let details = self.0.details.get_or_insert_with(|| json!({}));
         details["causes"] = Value::Array(causes);
         self
     }
 
     /// The HTTP code.
     pub(crate) fn code(&self) -> StatusCode {
-        self.code
+        self.0.code
+    }
+
+    /// The word for it that programs look at.
+    pub(crate) fn reason(&self) -> &'static str {
+        self.0.reason
     }
 
     /// What a person is told.
     pub(crate) fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     /// The `Status` object.
@@ -206,13 +213,13 @@ impl Failure {
             "apiVersion": "v1",
             "metadata": {},
             "status": "Failure",
-            "message": self.message,
-            "reason": self.reason,
+            "message": self.0.message,
+            "reason": self.0.reason,
         });
-        if let Some(details) = &self.details {
+        if let Some(details) = &self.0.details {
             status["details"] = details.clone();
         }
-        status["code"] = self.code.as_u16().into();
+        status["code"] = self.0.code.as_u16().into();
         status
     }
 }
@@ -222,8 +229,8 @@ impl IntoResponse for Failure {
         // One line: kube-rs reads the errors of watches line by line.
         let body = self.status().to_string();
         let json = HeaderValue::from_static("application/json");
-        let mut response = (self.code, [(header::CONTENT_TYPE, json)], body).into_response();
-        if let Some(seconds) = self.retry_after_s {
+        let mut response = (self.0.code, [(header::CONTENT_TYPE, json)], body).into_response();
+        if let Some(seconds) = self.0.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response

@@ -51,9 +51,9 @@ pub(crate) struct ListOptions {
 
 /// The answer to a list.
 pub(crate) fn response(walk: Walk, options: ListOptions) -> Response {
-    let limit = options.limit.filter(|limit| {
-        *limit < LIMIT_OBEYED_BELOW || walk.estimated_bytes() > UNPAGED_BYTES_MAX
-    });
+    let limit = options
+        .limit
+        .filter(|limit| *limit < LIMIT_OBEYED_BELOW || walk.estimated_bytes() > UNPAGED_BYTES_MAX);
     match limit {
         Some(limit) => page(walk, limit, options),
         None => whole(walk, options),

@@ -62,12 +62,7 @@ pub(super) struct Asked {
 
 impl Asked {
     /// Reads path and query; `fixed` is the name in paths that end in a word.
-    pub(super) fn read(
-        api: &Api,
-        names: Named,
-        uri: &Uri,
-        fixed: &str,
-    ) -> Result<Asked, Failure> {
+    pub(super) fn read(api: &Api, names: Named, uri: &Uri, fixed: &str) -> Result<Asked, Failure> {
         let Path(names) = names.map_err(|error| Failure::bad_request(error.body_text()))?;
         let Names { group, version, namespace, plural, name } = names;
         let segments = Segments { group, version, namespace, plural };
@@ -228,6 +223,7 @@ pub(super) fn listen(
         Ok(watcher) => watcher,
         Err(WatchError::Gone(_)) => return Ok(None),
         Err(WatchError::TooMany { max }) => {
+            api.metrics.refused_watches.inc();
             let message = format!("there are {max} listeners already, try again");
             return Err(Failure::too_many_requests(message));
         }
@@ -425,13 +421,16 @@ async fn delete_options(
     }
     let json = body::object(&body::media_type(headers), &bytes)?;
     let rehearsed = json.get("dryRun").and_then(Json::as_array);
-    let dry_run = options.dry_run || rehearsed.is_some_and(|runs| runs.iter().any(|it| it == "All"));
+    let dry_run =
+        options.dry_run || rehearsed.is_some_and(|runs| runs.iter().any(|it| it == "All"));
     Ok((json.get("preconditions").cloned().unwrap_or_default(), dry_run))
 }
 
 fn done(done: Done) -> Response {
-    let Done { code, object, warnings } = done;
-    let mut response = json_response(code, object.json().to_vec());
+    let Done { code, object, version, warnings } = done;
+    let mut json = Vec::with_capacity(object.json().len());
+    object.write_json_at(version.unwrap_or(object.version), &mut json);
+    let mut response = json_response(code, json);
     for warning in warnings {
         let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::try_from(format!("299 - \"{quoted}\"")) {

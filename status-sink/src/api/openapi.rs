@@ -112,7 +112,8 @@ fn operations(kind: &Kind, verbs: &[(&str, &str)], named: bool) -> Value {
 }
 
 fn parameter(name: &str, place: &str) -> Value {
-    json!({ "name": name, "in": place, "required": place == "path", "schema": { "type": "string" } })
+    let schema = json!({ "type": "string" });
+    json!({ "name": name, "in": place, "required": place == "path", "schema": schema })
 }
 
 fn schema(kind: &Kind) -> Value {
@@ -145,8 +146,9 @@ fn schema(kind: &Kind) -> Value {
             },
         }),
     );
+    let name = &kind.names.kind;
     json!({
-        "description": format!("{} as its reporters and this API last said it is.", kind.names.kind),
+        "description": format!("{name} as its reporters and this API last said it is."),
         "type": "object",
         "properties": {
             "apiVersion": { "type": "string", "description": "Group and version of the kind." },

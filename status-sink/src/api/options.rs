@@ -244,12 +244,14 @@ mod tests {
     #[test]
     fn what_clients_send_is_read() {
         // kube-rs begins with an ampersand.
-        let options = of("&watch=true&timeoutSeconds=290&allowWatchBookmarks=true&resourceVersion=7");
+        let options =
+            of("&watch=true&timeoutSeconds=290&allowWatchBookmarks=true&resourceVersion=7");
         let options = options.unwrap();
         assert!(options.watch && options.bookmarks);
         assert_eq!(options.version, Some(7));
         assert_eq!(options.timeout, Some(Duration::from_secs(290)));
-        let options = of("fieldSelector=metadata.name%3Dvm-1%2Cstatus.cpu%3E80&limit=500&unknown=1");
+        let options =
+            of("fieldSelector=metadata.name%3Dvm-1%2Cstatus.cpu%3E80&limit=500&unknown=1");
         let options = options.unwrap();
         assert_eq!(options.fields, "metadata.name=vm-1,status.cpu>80");
         assert_eq!(options.limit, Some(500));

@@ -101,7 +101,8 @@ fn copied_bytes(document: &Value, operation: &PatchOperation) -> usize {
     from.resolve(document).map_or(0, size)
 }
 
-fn size(value: &Value) -> usize {
+/// Bytes of a document, about.
+pub(crate) fn size(value: &Value) -> usize {
     match value {
         Value::String(text) => 2 + text.len(),
         Value::Array(items) => 2 + items.iter().map(size).sum::<usize>(),

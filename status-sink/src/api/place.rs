@@ -54,8 +54,13 @@ impl Place {
             return Err(Failure::no_path());
         }
         let namespace = self.namespace.as_deref().unwrap_or_default();
-        let is_fit = document::is_name(name) && (namespace.is_empty() || document::is_name(namespace));
-        if is_fit { Ok(Key::new(namespace, name)) } else { Err(Failure::not_found(self.about(name))) }
+        let is_fit =
+            document::is_name(name) && (namespace.is_empty() || document::is_name(namespace));
+        if is_fit {
+            Ok(Key::new(namespace, name))
+        } else {
+            Err(Failure::not_found(self.about(name)))
+        }
     }
 
     /// For failures about the object of this name.

@@ -161,7 +161,8 @@ fn namespace_object(name: &str) -> Json {
 }
 
 fn aggregated(document: Json, version: &str) -> Response {
-    let media = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+    let media =
+        format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
     let mut response = document.to_string().into_response();
     let headers = response.headers_mut();
     let media = HeaderValue::try_from(media).expect("the version is one of two words");

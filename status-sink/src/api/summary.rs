@@ -5,12 +5,11 @@
 //! is `null`. With selectors, only objects that match are counted. With `watch=true` the summary
 //! comes again, whole, when a count has changed: at once, then at most every [`SAY_EVERY`].
 //!
-//! Without selectors the counts are kept between requests and brought up to date with the events
-//! since; nobody counts 51,200 objects twice.
+//! Without selectors the counts are those that the store keeps: nobody counts 51,200 objects twice.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -40,9 +39,6 @@ const FIELDS_MAX: usize = 8;
 /// Values of one summary. A field that is other for every object is not worth counting by.
 const VALUES_MAX: usize = 100_000;
 
-/// Summaries kept between requests.
-const KEPT_MAX: usize = 16;
-
 /// Least time between two lines of a watch.
 const SAY_EVERY: Duration = Duration::from_millis(200);
 
@@ -56,10 +52,6 @@ struct Summary {
     version: ResourceVersion,
     counts: Counts,
 }
-
-/// Summaries of all objects of a kind, kept between requests; the newest last.
-#[derive(Debug, Default)]
-pub(super) struct Kept(Mutex<Vec<(Arc<Kind>, Summary)>>);
 
 /// `GET …/PLURAL/summary`: with `by` a summary, else the object of that name.
 pub(super) async fn get_or_object(
@@ -77,15 +69,18 @@ pub(super) async fn get_or_object(
     let fields = fields(&asked.place.kind, &asked.options.by)?;
     let (lens, summary) = count(&api, &asked, fields)?;
     if !asked.options.watch {
-        return Ok(json_response(StatusCode::OK, summary.json(lens.kind()).to_string().into_bytes()));
+        return Ok(json_response(
+            StatusCode::OK,
+            summary.json(lens.kind()).to_string().into_bytes(),
+        ));
     }
-    let changes = Changes { fields: summary.fields.clone(), identity: identity(&lens, &summary), lens };
+    let changes =
+        Changes { fields: summary.fields.clone(), identity: identity(&lens, &summary), lens };
     let lens = Arc::clone(&changes.lens);
     let view: Arc<dyn View> = Arc::new(changes);
     let watcher = objects::listen(&api, lens.kind(), summary.version.0, view)?;
-    let watcher = watcher.ok_or_else(|| {
-        Failure::too_many_requests("events come faster than they can be counted")
-    })?;
+    let watcher = watcher
+        .ok_or_else(|| Failure::too_many_requests("events come faster than they can be counted"))?;
     let timeout = asked.options.timeout.unwrap_or_else(|| watch::default_timeout(api.chance()));
     let deadline = Instant::now() + timeout;
     Ok(lines_response(lines(lens, summary, watcher, deadline)))
@@ -105,32 +100,25 @@ fn fields(kind: &Kind, by: &[String]) -> Result<Vec<FieldId>, Failure> {
     by.iter().map(find).collect()
 }
 
-/// The counts now; from those that are kept, if all objects are to be counted.
-fn count(
-    api: &Api,
-    asked: &Asked,
-    fields: Vec<FieldId>,
-) -> Result<(Arc<Lens>, Summary), Failure> {
+/// The counts now: those that the store keeps, if all objects are to be counted.
+fn count(api: &Api, asked: &Asked, fields: Vec<FieldId>) -> Result<(Arc<Lens>, Summary), Failure> {
     let Asked { place, options, .. } = asked;
     let snapshot = api.reader.snapshot(&place.kind).ok_or_else(Failure::no_path)?;
     let kind = Arc::clone(snapshot.kind());
     let namespace = place.namespace.as_deref();
     let clock = Arc::clone(&api.clock);
     let lens = Arc::new(Lens::new(Arc::clone(&kind), namespace, Form::Objects, options, clock)?);
-    let all = lens.is_everything();
-    if let Some(mut known) = all.then(|| api.summaries.take(&kind, &fields)).flatten()
-        && let Ok(events) = api.reader.events_since(&kind, known.version)
-    {
-        for event in &events {
-            let (was, is) = known.delta(&lens, event);
-            known.apply(was.as_deref(), is.as_deref())?;
-            known.version = event.version;
+    let mut summary = Summary { fields, version: snapshot.version(), counts: Counts::new() };
+    if lens.is_everything() {
+        let kept = api.reader.summary(&kind, &summary.fields);
+        let (kept, version) = kept.ok_or_else(Failure::no_path)?;
+        summary.version = version;
+        for (values, count) in kept.counts() {
+            summary.counts.insert(array(values.iter()), count as u64);
         }
-        api.summaries.keep(&kind, &known);
-        return Ok((lens, known));
+        summary.check_size()?;
+        return Ok((lens, summary));
     }
-    let version = snapshot.version();
-    let mut summary = Summary { fields, version, counts: Counts::new() };
     let mut walk = Walk::new(snapshot, Arc::clone(&lens), None);
     while !walk.is_done() {
         let mut full = Ok(());
@@ -140,31 +128,27 @@ fn count(
         });
         full?;
     }
-    if all {
-        api.summaries.keep(&kind, &summary);
-    }
     Ok((lens, summary))
 }
 
 /// The values of some fields of an object, as a JSON array.
 fn key(fields: &[FieldId], object: &Object) -> Vec<u8> {
-    let mut key = vec![b'['];
-    for (at, id) in fields.iter().enumerate() {
-        if at > 0 {
-            key.push(b',');
-        }
-        let value: &Value = object.value(*id);
-        value.write_json(&mut key);
-    }
-    key.push(b']');
-    key
+    array(fields.iter().map(|id| object.value(*id)))
 }
 
-fn delta(
-    fields: &[FieldId],
-    lens: &Lens,
-    event: &Event,
-) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
+fn array<'v>(values: impl Iterator<Item = &'v Value>) -> Vec<u8> {
+    let mut array = vec![b'['];
+    for (at, value) in values.enumerate() {
+        if at > 0 {
+            array.push(b',');
+        }
+        value.write_json(&mut array);
+    }
+    array.push(b']');
+    array
+}
+
+fn delta(fields: &[FieldId], lens: &Lens, event: &Event) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
     let of = |object: &Option<Arc<Object>>| {
         object.as_ref().filter(|object| lens.shows(object)).map(|object| key(fields, object))
     };
@@ -174,10 +158,6 @@ fn delta(
 // === impl Summary ===
 
 impl Summary {
-    fn delta(&self, lens: &Lens, event: &Event) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
-        delta(&self.fields, lens, event)
-    }
-
     /// One object had these values and has those.
     fn apply(&mut self, was: Option<&[u8]>, is: Option<&[u8]>) -> Result<(), Failure> {
         if let Some(was) = was
@@ -194,6 +174,10 @@ impl Summary {
                 None => drop(self.counts.insert(is.to_vec(), 1)),
             }
         }
+        self.check_size()
+    }
+
+    fn check_size(&self) -> Result<(), Failure> {
         if self.counts.len() > VALUES_MAX {
             let message = format!("by: these fields have more than {VALUES_MAX} values");
             return Err(Failure::bad_request(message));
@@ -218,27 +202,6 @@ impl Summary {
             "total": self.counts.values().sum::<u64>(),
             "counts": counts,
         })
-    }
-}
-
-// === impl Kept ===
-
-impl Kept {
-    fn take(&self, kind: &Arc<Kind>, fields: &[FieldId]) -> Option<Summary> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = |(of, summary): &(Arc<Kind>, Summary)| {
-            Arc::ptr_eq(of, kind) && summary.fields == fields
-        };
-        let at = kept.iter().position(is_it)?;
-        Some(kept.remove(at).1)
-    }
-
-    fn keep(&self, kind: &Arc<Kind>, summary: &Summary) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= KEPT_MAX {
-            kept.remove(0);
-        }
-        kept.push((Arc::clone(kind), summary.clone()));
     }
 }
 

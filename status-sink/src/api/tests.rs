@@ -2,10 +2,12 @@
 //! kinds; watches over real sockets.
 //!
 //! `discovery`: what there is · `reads`: get, list, versions, pages, forms · `writes`: verbs and
-//! their refusals · `watches`: streams · `extras`: summary and bulk
+//! their refusals · `watches`: streams · `extras`: summary and bulk · `properties`: what must hold
+//! in random histories
 
 mod discovery;
 mod extras;
+mod properties;
 mod reads;
 mod watches;
 mod writes;

@@ -7,7 +7,7 @@
 //! | list, `Exact` | 422 | 422 | the snapshot at X, else 410 |
 //! | list with `limit`, no match | newest | newest | the snapshot at X, else 410 |
 //! | watch | all, then changes | the same | changes after X, else 410 in the stream |
-//! | watch, `sendInitialEvents` | all, bookmark, changes | the same | the same; 410 if not reached |
+//! | watch, `sendInitialEvents` | all, bookmark, changes | the same | the same, or 410 there |
 //!
 //! A version that is not reached yet is one of another process: it never will be.
 

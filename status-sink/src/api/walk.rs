@@ -40,7 +40,8 @@ impl Walk {
         let way = match pick(&snapshot, &lens) {
             Some(mut objects) => {
                 objects.retain(|object| lens.shows(object));
-                let seen = |object: &Arc<Object>| after.as_ref().is_some_and(|it| object.key <= *it);
+                let seen =
+                    |object: &Arc<Object>| after.as_ref().is_some_and(|it| object.key <= *it);
                 let first = objects.partition_point(seen);
                 Way::Picked(objects, first)
             }
@@ -66,7 +67,8 @@ impl Walk {
 
     /// Bytes of everything that may be visited, guessed from a few objects.
     pub(crate) fn estimated_bytes(&self) -> usize {
-        let sample = self.snapshot.iter(None).take(SAMPLE_OBJECTS).map(|object| object.json().len());
+        let sample =
+            self.snapshot.iter(None).take(SAMPLE_OBJECTS).map(|object| object.json().len());
         let (bytes, n) = sample.fold((0, 0), |(bytes, n), len| (bytes + len, n + 1));
         let objects = match &self.way {
             Way::Picked(objects, _) => objects.len(),

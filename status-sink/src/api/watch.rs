@@ -61,8 +61,9 @@ pub(crate) fn response(lens: Arc<Lens>, start: Start) -> Response {
     let timeout = timeout.unwrap_or_else(|| default_timeout(chance));
     let deadline = Instant::now() + timeout;
     let timer = Box::pin(tokio::time::sleep_until(deadline));
-    let stage = initial.map_or(Stage::Changes, Stage::Initial);
-    let mut lines = Lines { lens, stage, watcher, bookmarks, next_bookmark: deadline, deadline, timer };
+    let stage = initial.map_or(Stage::Changes, |walk| Stage::Initial(Box::new(walk)));
+    let mut lines =
+        Lines { lens, stage, watcher, bookmarks, next_bookmark: deadline, deadline, timer };
     lines.plan_bookmark(Instant::now());
     stream(Body::from_stream(lines))
 }
@@ -100,7 +101,7 @@ struct Lines {
 
 enum Stage {
     /// Sending what there was.
-    Initial(Walk),
+    Initial(Box<Walk>),
     /// Sending what happens.
     Changes,
     /// Nothing more.

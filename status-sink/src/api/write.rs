@@ -9,6 +9,7 @@ use std::sync::Arc;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value as Json, json};
 
+use super::Api;
 use super::apply::Apply;
 use super::body;
 use super::document::{self, Document, Spoken};
@@ -16,9 +17,8 @@ use super::failure::{Cause, Failure};
 use super::options::{Options, version};
 use super::patch::{self, PatchForm};
 use super::place::Place;
-use super::Api;
 use crate::kind::FieldSet;
-use crate::object::{Draft, Key, Object, rfc3339_s};
+use crate::object::{Draft, Key, Object, ResourceVersion, rfc3339_s};
 use crate::store::{Expect, WriteError};
 
 /// Writes in between that a write without a version outlives.
@@ -27,6 +27,10 @@ const ATTEMPTS_MAX: usize = 16;
 /// Random letters that `generateName` is followed by, and names tried.
 const GENERATED_LETTERS: usize = 5;
 const GENERATED_TRIES: usize = 8;
+
+/// As the API server says it; clients look for it.
+const NAMESPACE_MISMATCH: &str =
+    "the namespace of the provided object does not match the namespace sent on the request";
 
 /// Letters that make no words (those of Kubernetes).
 const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -38,6 +42,8 @@ pub(crate) struct Done {
     pub(crate) code: StatusCode,
     /// The object as it is now.
     pub(crate) object: Arc<Object>,
+    /// The version to show, if not the object's: that of an object which a dry run left alone.
+    pub(crate) version: Option<ResourceVersion>,
     /// What the client is warned of.
     pub(crate) warnings: Vec<String>,
 }
@@ -63,6 +69,14 @@ pub(crate) struct Terms<'o> {
     pub(crate) only_status: bool,
     /// Whether an object that is not there is made.
     pub(crate) may_create: bool,
+}
+
+// === impl Done ===
+
+impl Done {
+    fn created(object: Arc<Object>, warnings: Vec<String>) -> Done {
+        Done { code: StatusCode::CREATED, object, version: None, warnings }
+    }
 }
 
 // === impl Edit ===
@@ -120,8 +134,7 @@ impl Api {
                 Err(WriteError::Exists) if given.is_none() => {}
                 Err(error) => return Err(refusal(place, &name, &error)),
                 Ok(written) => {
-                    let (code, object) = (StatusCode::CREATED, written.object);
-                    return Ok(Done { code, object, warnings: read.warnings });
+                    return Ok(Done::created(written.object, read.warnings));
                 }
             }
         }
@@ -154,8 +167,9 @@ impl Api {
                 Err(WriteError::Conflict { .. } | WriteError::NotFound) => {}
                 Err(error) => return Err(refusal(place, name, &error)),
                 Ok(written) => {
-                    let (code, object) = (StatusCode::OK, written.object);
-                    return Ok(Done { code, object, warnings: plan.warnings });
+                    let (code, object, warnings) = (StatusCode::OK, written.object, plan.warnings);
+                    let version = dry_run.then_some(current.version);
+                    return Ok(Done { code, object, version, warnings });
                 }
             }
         }
@@ -172,7 +186,8 @@ impl Api {
     ) -> Result<Arc<Object>, Failure> {
         let key = place.key(name)?;
         let text = |key: &str| preconditions.get(key).and_then(Json::as_str);
-        let mut expect = Expect { version: text("resourceVersion").map(seen).transpose()?, uid: None };
+        let mut expect =
+            Expect { version: text("resourceVersion").map(seen).transpose()?, uid: None };
         if let Some(uid) = text("uid") {
             let current = self.reader.get(&place.kind, &key);
             let current = current.ok_or_else(|| self.missing(place, name))?;
@@ -221,10 +236,7 @@ impl Api {
         match self.writer.create(&place.kind, key.clone(), &plan.draft, dry_run) {
             Err(WriteError::Exists) => None,
             Err(error) => Some(Err(refusal(place, name, &error))),
-            Ok(written) => {
-                let (code, object) = (StatusCode::CREATED, written.object);
-                Some(Ok(Done { code, object, warnings: plan.warnings }))
-            }
+            Ok(written) => Some(Ok(Done::created(written.object, plan.warnings))),
         }
     }
 
@@ -258,6 +270,11 @@ fn plan(
     current: Option<&Object>,
     time: &str,
 ) -> Result<Plan, Failure> {
+    if let (Edit::Merge(patch), Some(current)) = (edit, current)
+        && let Some(draft) = quick(place, name, patch, current)?
+    {
+        return Ok(Plan { draft, warnings: Vec::new() });
+    }
     let live = current.map_or_else(|| json!({}), document::of);
     let api_version = place.kind.api_version();
     let apply = Apply {
@@ -291,6 +308,9 @@ fn plan(
     }
     let document = Document::new(&place.kind, &wanted)?;
     check_identity(place, name, &document, current)?;
+    if patch::size(&wanted) > body::OBJECT_BYTES_MAX {
+        return Err(Failure::too_large(body::OBJECT_BYTES_MAX));
+    }
     let mut draft = current.map_or_else(|| Draft::new(&place.kind), Draft::of);
     let validation = terms.options.validation;
     let read = document.fill(&mut draft, current, spoken, terms.only_status, validation)?;
@@ -302,6 +322,36 @@ fn plan(
     Ok(Plan { draft, warnings: read.warnings })
 }
 
+/// The draft of a merge patch that does no more than set fields of `status`, as most do: made
+/// without the JSON of the object. None for any other patch.
+fn quick(
+    place: &Place,
+    name: &str,
+    patch: &Json,
+    current: &Object,
+) -> Result<Option<Draft>, Failure> {
+    let Some(members) = patch.as_object() else { return Ok(None) };
+    let known = ["apiVersion", "kind", "metadata", "status"];
+    let identity = ["name", "namespace", "resourceVersion", "uid"];
+    let metadata = members.get("metadata").map(|it| it.as_object().ok_or(()));
+    let metadata_is_identity = match metadata {
+        None => true,
+        Some(Ok(metadata)) => metadata.keys().all(|key| identity.contains(&key.as_str())),
+        Some(Err(())) => false,
+    };
+    let is_plain = current.managed_fields().is_none()
+        && metadata_is_identity
+        && members.keys().all(|key| known.contains(&key.as_str()));
+    let Some(status) = members.get("status").and_then(Json::as_object).filter(|_| is_plain) else {
+        return Ok(None);
+    };
+    let document = Document::new(&place.kind, patch)?;
+    check_identity(place, name, &document, Some(current))?;
+    let mut draft = Draft::of(current);
+    let all_set = document::set_fields(&place.kind, status, &mut draft);
+    Ok(all_set.then_some(draft))
+}
+
 /// Whether the document is about the object that the path names, in the version it is in.
 fn check_identity(
     place: &Place,
@@ -310,9 +360,8 @@ fn check_identity(
     current: Option<&Object>,
 ) -> Result<(), Failure> {
     if let Some(said) = document.metadata("name")?.filter(|said| *said != name) {
-        let message = format!(
-            "the name of the object ({said}) does not match the name on the URL ({name})"
-        );
+        let message =
+            format!("the name of the object ({said}) does not match the name on the URL ({name})");
         return Err(Failure::bad_request(message));
     }
     if let Some(said) = document.metadata("namespace")?
@@ -346,10 +395,7 @@ fn in_namespace(place: &Place, json: &Json) -> Result<Place, Failure> {
     let said = Document::new(&place.kind, json)?.metadata("namespace")?;
     match (place.kind.namespaced, &place.namespace, said) {
         (true, Some(path), Some(said)) if path != said => {
-            let message =
-                "the namespace of the provided object does not match the namespace sent on the \
-                 request";
-            Err(Failure::bad_request(message))
+            Err(Failure::bad_request(NAMESPACE_MISMATCH))
         }
         (true, None, None) => {
             Err(Failure::bad_request("an empty namespace may not be set during creation"))
@@ -357,9 +403,7 @@ fn in_namespace(place: &Place, json: &Json) -> Result<Place, Failure> {
         (true, None, Some(said)) if !document::is_name(said) => {
             Err(Failure::bad_request(format!("{said:?} cannot be a namespace")))
         }
-        (true, None, Some(said)) => {
-            Ok(Place { namespace: Some(said.to_owned()), ..place.clone() })
-        }
+        (true, None, Some(said)) => Ok(Place { namespace: Some(said.to_owned()), ..place.clone() }),
         (false, _, Some(_)) => {
             Err(Failure::bad_request("namespace may not be set on cluster-scoped objects"))
         }
@@ -367,8 +411,8 @@ fn in_namespace(place: &Place, json: &Json) -> Result<Place, Failure> {
     }
 }
 
-fn seen(text: &str) -> Result<crate::object::ResourceVersion, Failure> {
-    version(text).map(crate::object::ResourceVersion)
+fn seen(text: &str) -> Result<ResourceVersion, Failure> {
+    version(text).map(ResourceVersion)
 }
 
 fn wrong_name(place: &Place, name: &str, message: String) -> Failure {

@@ -62,7 +62,8 @@ impl Condition {
         match self {
             Condition::Term(at, Test::In(values)) if *at == place => {
                 // An empty value also stands for a missing one, which no index knows.
-                let is_empty = |value: &Operand| matches!(value, Operand::Text(text) if text.is_empty());
+                let is_empty =
+                    |value: &Operand| matches!(value, Operand::Text(text) if text.is_empty());
                 let values = (!values.iter().any(is_empty)).then_some(values)?;
                 Some(values.iter().map(Operand::scalar).collect())
             }

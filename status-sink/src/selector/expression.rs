@@ -31,9 +31,37 @@ const PATTERN_BYTES_MAX: usize = 256;
 
 /// Functions and operators that may be called.
 const FUNCTIONS: &[&str] = &[
-    "_?_:_", "_&&_", "_||_", "!_", "_-_", "_+_", "_*_", "_/_", "_%_", "_==_", "_!=_", "_>=_",
-    "_<=_", "_>_", "_<_", "-_", "_[_]", "@in", "@not_strictly_false", "size", "contains",
-    "startsWith", "endsWith", "matches", "int", "uint", "double", "string", "bool", "dyn", "type",
+    "_?_:_",
+    "_&&_",
+    "_||_",
+    "!_",
+    "_-_",
+    "_+_",
+    "_*_",
+    "_/_",
+    "_%_",
+    "_==_",
+    "_!=_",
+    "_>=_",
+    "_<=_",
+    "_>_",
+    "_<_",
+    "-_",
+    "_[_]",
+    "@in",
+    "@not_strictly_false",
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bool",
+    "dyn",
+    "type",
 ];
 
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
@@ -60,8 +88,12 @@ impl Expression {
         }
         let program = ENV.compile(source).map_err(|errors| syntax(source, &errors))?;
         let fields: Vec<Box<str>> = vocabulary.fields().map(|(name, _)| name.into()).collect();
-        let mut check =
-            Check { places: program.source_info(), fields: &fields, bound: vec![], reads_old: false };
+        let mut check = Check {
+            places: program.source_info(),
+            fields: &fields,
+            bound: vec![],
+            reads_old: false,
+        };
         check.visit(program.expression(), 0)?;
         let reads_old = check.reads_old;
         let steps = cost::of(program.expression()).steps;

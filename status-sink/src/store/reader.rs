@@ -75,18 +75,6 @@ impl Reader {
         Some(self.hub(kind)?.head())
     }
 
-    /// The events of a kind after `version`, oldest first.
-    ///
-    /// # Errors
-    /// [`Gone`] if one of them may be missing.
-    pub(crate) fn events_since(
-        &self,
-        kind: &Kind,
-        version: ResourceVersion,
-    ) -> Result<Vec<Arc<Event>>, Gone> {
-        self.hub(kind).ok_or(Gone)?.events_since(version)
-    }
-
     /// Listens to the events of a kind after `version`.
     ///
     /// # Errors
@@ -115,12 +103,18 @@ impl Reader {
         })
     }
 
-    /// How many objects of a kind have which values of these fields. Counted once, then kept.
-    pub(crate) fn summary(&self, kind: &Kind, fields: &[FieldId]) -> Option<Summary> {
+    /// How many objects of a kind have which values of these fields, and at which version.
+    /// Counted once, then kept.
+    pub(crate) fn summary(
+        &self,
+        kind: &Kind,
+        fields: &[FieldId],
+    ) -> Option<(Summary, ResourceVersion)> {
         self.0.change(|state, _| {
             let no = state.find_kind(kind)?;
             let store = state.kind_mut(no)?;
-            store.kind.shares_objects_with(kind).then(|| store.summary(fields))
+            let is_same = store.kind.shares_objects_with(kind);
+            is_same.then(|| (store.summary(fields), store.hub.head()))
         })
     }
 

@@ -44,9 +44,10 @@ impl Tree {
     /// One field.
     pub(super) fn of_path(path: &Path) -> Tree {
         let leaf = Json::Object(Map::new());
-        let tree = path.iter().rev().fold(leaf, |inner, step| {
-            Json::Object(Map::from_iter([(step.clone(), inner)]))
-        });
+        let tree = path
+            .iter()
+            .rev()
+            .fold(leaf, |inner, step| Json::Object(Map::from_iter([(step.clone(), inner)])));
         Tree(if let Json::Object(tree) = tree { tree } else { Map::new() })
     }
 

@@ -51,9 +51,20 @@ async fn older_clients_find_the_same_in_the_older_form() {
     let group = center.get("/apis/status.rollcall").await.json();
     assert_eq!(group["kind"], "APIGroup");
     let list = center.get("/apis/status.rollcall/v1").await.json();
-    let names: Vec<&str> =
-        list["resources"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
-    let want = ["virtualmachines", "virtualmachines/status", "hosts", "hosts/status", "disks", "disks/status"];
+    let names: Vec<&str> = list["resources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["name"].as_str().unwrap())
+        .collect();
+    let want = [
+        "virtualmachines",
+        "virtualmachines/status",
+        "hosts",
+        "hosts/status",
+        "disks",
+        "disks/status",
+    ];
     assert_eq!(names, want);
     assert_eq!(center.get("/version").await.json()["minor"], "37");
     assert_eq!(center.get("/apis/other.group").await.code, 404);
@@ -75,7 +86,10 @@ async fn the_schema_says_what_kubectl_must_know() {
     let schemas = document["components"]["schemas"].as_object().unwrap();
     let schema = &schemas["rollcall.status.v1.VirtualMachine"];
     let status = &schema["properties"]["status"]["properties"];
-    assert_eq!(status["state"], json!({ "type": "string", "description": "What the VM is doing." }));
+    assert_eq!(
+        status["state"],
+        json!({ "type": "string", "description": "What the VM is doing." })
+    );
     assert_eq!(status["haEnabled"]["type"], "boolean");
     let tag = answer.headers["etag"].to_str().unwrap();
     let again = Request::get(url).header("if-none-match", tag).body(Body::empty()).unwrap();

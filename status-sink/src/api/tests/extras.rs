@@ -2,8 +2,11 @@
 
 use super::*;
 
-const FLEET: [(&str, &str, &str, f64); 3] =
-    [("vm-1", "running", "h1", 0.1), ("vm-2", "running", "h2", 0.1), ("vm-3", "stopped", "h1", 0.1)];
+const FLEET: [(&str, &str, &str, f64); 3] = [
+    ("vm-1", "running", "h1", 0.1),
+    ("vm-2", "running", "h2", 0.1),
+    ("vm-3", "stopped", "h1", 0.1),
+];
 
 fn counts(summary: &Json) -> String {
     let row = |row: &Json| {

@@ -48,7 +48,11 @@ async fn selectors_choose_by_index_or_by_looking() {
         assert_eq!(center.names(query).await, want, "{query}");
     }
     let wrong = format!("{VMS}?fieldSelector=status.sate%3Dx");
-    center.get(&wrong).await.refused(400, "BadRequest", "fieldSelector \"status.sate=x\": character 1");
+    center.get(&wrong).await.refused(
+        400,
+        "BadRequest",
+        "fieldSelector \"status.sate=x\": character 1",
+    );
 }
 
 #[tokio::test]
@@ -85,7 +89,11 @@ async fn versions_mean_what_the_table_says() {
     ] {
         assert_eq!(states(query.clone()).await, want, "{query}");
     }
-    center.get(&format!("{VMS}/vm-1?resourceVersion={future}")).await.refused(410, "Expired", "too large");
+    center.get(&format!("{VMS}/vm-1?resourceVersion={future}")).await.refused(
+        410,
+        "Expired",
+        "too large",
+    );
 }
 
 #[tokio::test]
@@ -219,9 +227,7 @@ async fn a_namespace_is_a_world_of_its_own() {
         let answer = center.post(&inside(namespace), json!({ "metadata": { "name": name } })).await;
         assert_eq!(answer.json()["metadata"]["namespace"], namespace);
     }
-    let count = async |path: &str| {
-        center.get(path).await.json()["items"].as_array().unwrap().len()
-    };
+    let count = async |path: &str| center.get(path).await.json()["items"].as_array().unwrap().len();
     assert_eq!(count(disks).await, 3);
     assert_eq!(count(&inside("blue")).await, 2);
     assert_eq!(count(&format!("{}?limit=1", inside("green"))).await, 1);
@@ -231,7 +237,15 @@ async fn a_namespace_is_a_world_of_its_own() {
     let vms = "/apis/status.rollcall/v1/namespaces/blue/virtualmachines";
     assert_eq!(center.get(vms).await.code, 404);
     let elsewhere = json!({ "metadata": { "name": "d9", "namespace": "red" } });
-    center.post(&inside("blue"), elsewhere.clone()).await.refused(400, "BadRequest", "does not match");
+    center.post(&inside("blue"), elsewhere.clone()).await.refused(
+        400,
+        "BadRequest",
+        "does not match",
+    );
     assert_eq!(center.post(disks, elsewhere).await.code, 201);
-    center.post(disks, json!({ "metadata": { "name": "x" } })).await.refused(400, "BadRequest", "namespace");
+    center.post(disks, json!({ "metadata": { "name": "x" } })).await.refused(
+        400,
+        "BadRequest",
+        "namespace",
+    );
 }

@@ -114,7 +114,8 @@ async fn a_version_that_is_gone_is_told_inside_the_stream() {
         center.set_state("vm-1", &format!("s{n}")).await;
     }
     let foreign = u64::MAX >> 1;
-    for version in [oldest, "5".to_owned(), foreign.to_string(), "99999999999999999999".to_owned()] {
+    for version in [oldest, "5".to_owned(), foreign.to_string(), "99999999999999999999".to_owned()]
+    {
         let mut watch = center.watch(&format!("resourceVersion={version}")).await;
         watch.all_told(["ERROR 410", "END"]).await;
     }
