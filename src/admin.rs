@@ -32,7 +32,7 @@ use answer::unavailable;
 use web_metrics::WebMetrics;
 
 pub(crate) use global_url::GlobalUrl;
-pub(crate) use lifecycle::{Quit, Readiness, Ready};
+pub(crate) use lifecycle::{Quit, Readiness, Stage};
 
 /// What the endpoints speak of.
 pub(crate) struct Admin {

@@ -198,7 +198,11 @@ impl Loader {
             true => sources.routing_dir(),
             false => main_dir.clone(),
         };
-        spec.ours.forwarders.iter_mut().flatten().for_each(|spec| spec.folder.clone_from(&ours_dir));
+        spec.ours
+            .forwarders
+            .iter_mut()
+            .flatten()
+            .for_each(|spec| spec.folder.clone_from(&ours_dir));
         spec.remote_write.iter_mut().flatten().for_each(|spec| spec.resolve_paths(&main_dir));
         spec.scrape_config_files.iter_mut().for_each(|path| {
             kit::config::resolve_path(path, &main_dir);
@@ -297,7 +301,11 @@ impl Spec {
 impl OurSpec {
     /// Takes the sections of a second file; the name of one that both files have is the error.
     fn take_from(&mut self, other: OurSpec) -> Result<(), &'static str> {
-        fn take<T>(mine: &mut Vec<T>, theirs: Vec<T>, name: &'static str) -> Result<(), &'static str> {
+        fn take<T>(
+            mine: &mut Vec<T>,
+            theirs: Vec<T>,
+            name: &'static str,
+        ) -> Result<(), &'static str> {
             if !mine.is_empty() && !theirs.is_empty() {
                 return Err(name);
             }

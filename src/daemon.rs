@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 use url::Url;
 
-use crate::admin::{self, Admin, GlobalUrl, Quit, Readiness, Ready};
+use crate::admin::{self, Admin, GlobalUrl, Quit, Readiness, Stage};
 use crate::cli::DaemonFlags;
 use crate::config::{Config, Files, STATUS_DESTINATION};
 use crate::reload::{Parts, Reloader};
@@ -157,7 +157,7 @@ impl Daemon {
 
     /// Stops in the order of the data.
     async fn stop(mut self) {
-        self.readiness.reached(Ready::Stopping);
+        self.readiness.reached(Stage::Stopping);
         self.chores.shutdown().await; // no reload starts anything again
         self.parts.scraper.stop().await; // no new batches
         self.parts.forwarder.drained(self.flush_deadline).await; // then the queues empty
@@ -174,7 +174,7 @@ async fn warm_up(parts: Parts, has_kinds: bool, readiness: Arc<Readiness>, on_re
         parts.scraper.first_round().await;
     }
     parts.status.warmed_up();
-    readiness.reached(Ready::Ready);
+    readiness.reached(Stage::Working);
     info!("ready");
     on_ready();
 }
@@ -273,7 +273,8 @@ mod tests {
     #[track_caller]
     fn check(external: Option<&str>, prefix: Option<&str>, want_url: &str, want_prefix: &str) {
         let arguments = [("--web.external-url", external), ("--web.route-prefix", prefix)];
-        let arguments = arguments.iter().filter_map(|(flag, value)| Some(format!("{flag}={}", (*value)?)));
+        let arguments =
+            arguments.iter().filter_map(|(flag, value)| Some(format!("{flag}={}", (*value)?)));
         let arguments = std::iter::once("rollcall".to_owned()).chain(arguments);
         let flags = crate::cli::parse(arguments.map(Into::into)).unwrap().cli.daemon;
         let url = external_url(&flags, &["0.0.0.0:9091".parse().unwrap()]).unwrap();

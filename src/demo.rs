@@ -22,12 +22,14 @@ const CONFIG_FILE: &str = "rollcall.yml";
 /// The name that the configuration has for the file of targets.
 const TARGETS_FILE: &str = "hosts.json";
 /// Where the configuration sends reports.
-const RECEIVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9009);
+const RECEIVER: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9009);
 /// Threads of the fleet and the receiver: they must not take those of the daemon.
 const FLEET_WORKERS: usize = 2;
 
 /// Flags of `rollcall demo`.
 #[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
 pub(crate) struct Options {
     /// How large the fleet is, and where it listens.
     #[command(flatten)]

@@ -113,10 +113,8 @@ impl Bound {
     ) -> Server {
         let router = match &web_config {
             None => router,
-            Some(config) => router.layer(axum::middleware::from_fn_with_state(
-                Arc::clone(config),
-                web_config::guard,
-            )),
+            Some(config) => router
+                .layer(axum::middleware::from_fn_with_state(Arc::clone(config), web_config::guard)),
         };
         let (stopper, stop) = Stopper::new();
         let connections = Arc::new(Connections {

@@ -75,13 +75,13 @@ fn measure(name: &str, config: &str, hosts: &mut [Host], body: &Mutex<Vec<u8>>) 
     let view = &forwarder.destinations()[0];
     let ns = |took: Duration, rounds: usize| took.as_nanos() as f64 / (series * rounds) as f64;
     println!(
-        "{name}: plan {:.1}, encode {:.1} (best round; mean {:.1}) ns a sample; {grown} bytes a series",
+        "{name}: plan {:.1}, encode {:.1} (mean {:.1}) ns a sample; {grown} bytes a series",
         ns(plan, 1),
         ns(took, 1),
         ns(rounds, ROUNDS)
     );
     println!(
-        "  all CPU with snappy, HTTP and the receiver: {:.1} ns a sample; {:.1} bytes a sample sent; {}",
+        "  with snappy, HTTP and the receiver: {:.1} ns a sample; {:.1} bytes a sample sent; {}",
         ns(all, ROUNDS),
         view.sent_bytes as f64 / view.account.delivered.total().max(1) as f64,
         if view.account.delivered == view.account.accepted {

@@ -79,7 +79,7 @@ pub(crate) trait Encode {
 /// The encoder of one open block.
 #[derive(Debug)]
 pub(crate) enum Encoder {
-    RemoteWrite1(RemoteWrite1),
+    RemoteWrite1(Box<RemoteWrite1>),
     RemoteWrite2(Box<RemoteWrite2>),
     JsonLines(JsonLines),
 }
@@ -122,7 +122,7 @@ impl Encoder {
     /// An encoder with nothing in it yet.
     pub(crate) fn new(encoding: Encoding) -> Encoder {
         match encoding {
-            Encoding::RemoteWrite1 => Encoder::RemoteWrite1(RemoteWrite1::default()),
+            Encoding::RemoteWrite1 => Encoder::RemoteWrite1(Box::default()),
             Encoding::RemoteWrite2 => Encoder::RemoteWrite2(Box::default()),
             Encoding::JsonLines => Encoder::JsonLines(JsonLines::default()),
         }

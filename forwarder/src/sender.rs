@@ -246,7 +246,7 @@ impl Delivery<'_> {
                 if !not_written.is_empty() {
                     self.book_lost(not_written, Reason::NotWritten);
                     let lost = not_written.total();
-                    error!(destination = %name, lost, "the receiver took a block but not all of it");
+                    error!(destination = %name, lost, "the receiver did not keep all of a block");
                 }
                 if self.complained {
                     info!(destination = %name, attempts = self.attempt + 1, "sending again");

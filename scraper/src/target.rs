@@ -38,9 +38,6 @@ pub(crate) struct Target {
     /// Without labels that start with `__`: what every series of the target carries.
     pub(crate) labels: Labels,
     pub(crate) url: String,
-    pub(crate) scheme: Box<str>,
-    /// `__address__`.
-    pub(crate) address: Box<str>,
     /// Path of the socket to connect to instead of the address.
     pub(crate) unix_socket: Option<Box<str>>,
     /// Invariant: `0 < timeout <= interval`.
@@ -160,9 +157,7 @@ impl Target {
         let unix_socket = Some(labels.get(UNIX_SOCKET)).filter(|path| !path.is_empty());
         Ok(Some(Target {
             identity: Identity::new(&labels, &url),
-            scheme: labels.get(SCHEME).into(),
             unix_socket: unix_socket.map(Box::from),
-            address: address.into(),
             url,
             interval,
             timeout,

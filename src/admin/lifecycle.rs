@@ -24,11 +24,11 @@ pub(crate) struct Readiness(AtomicU8);
 /// What [`Readiness`] says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Ready {
+pub(crate) enum Stage {
     /// It starts: not everything was scraped once.
     Starting,
     /// It works.
-    Ready,
+    Working,
     /// It was asked to stop.
     Stopping,
 }
@@ -58,9 +58,9 @@ pub(super) fn routes(enabled: bool) -> Router<Arc<Admin>> {
 
 async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     let stopping = match admin.readiness.get() {
-        Ready::Ready => return "rollcall is Ready.\n".into_response(),
-        Ready::Starting => "false",
-        Ready::Stopping => "true",
+        Stage::Working => return "rollcall is Ready.\n".into_response(),
+        Stage::Starting => "false",
+        Stage::Stopping => "true",
     };
     let header = [("X-Prometheus-Stopping", stopping)];
     (StatusCode::SERVICE_UNAVAILABLE, header, "Service Unavailable").into_response()
@@ -87,17 +87,17 @@ async fn quit(State(admin): State<Arc<Admin>>) -> &'static str {
 
 impl Readiness {
     /// How far it is.
-    pub(crate) fn get(&self) -> Ready {
+    pub(crate) fn get(&self) -> Stage {
         match self.0.load(Ordering::Relaxed) {
-            0 => Ready::Starting,
-            1 => Ready::Ready,
-            _ => Ready::Stopping,
+            0 => Stage::Starting,
+            1 => Stage::Working,
+            _ => Stage::Stopping,
         }
     }
 
     /// It got this far. Never goes back.
-    pub(crate) fn reached(&self, ready: Ready) {
-        self.0.fetch_max(ready as u8, Ordering::Relaxed);
+    pub(crate) fn reached(&self, stage: Stage) {
+        self.0.fetch_max(stage as u8, Ordering::Relaxed);
     }
 }
 

@@ -67,9 +67,8 @@ fn service_discovery(admin: &Admin, prefix: &str) -> Html<String> {
         let (name, n_active) = (Text(name), active.len());
         let counts = format!("{n_active} active, {n_dropped} dropped");
         page.push(format_args!("<h2>{name} <small>{counts}</small></h2>"));
-        let active = active
-            .iter()
-            .map(|target| [labels(&target.discovered_labels), labels(&target.labels)]);
+        let active =
+            active.iter().map(|target| [labels(&target.discovered_labels), labels(&target.labels)]);
         let dropped = dropped.iter().map(|found| [labels(found), "dropped".to_owned()]);
         let shown = active.chain(dropped).take(TARGETS_SHOWN_MAX);
         page.table(["Discovered labels", "Target labels"], shown);
@@ -130,13 +129,16 @@ fn status(admin: &Admin, prefix: &str) -> Html<String> {
         ("Configuration from", time_text(Some(reloaded.succeeded_ms))),
         ("External address", admin.global_url.external().to_string()),
     ];
-    page.table(["", ""], rows.into_iter().map(|(name, value)| {
-        [name.to_owned(), Text(value).to_string()]
-    }));
+    page.table(
+        ["", ""],
+        rows.into_iter().map(|(name, value)| [name.to_owned(), Text(value).to_string()]),
+    );
     page.done()
 }
 
 fn labels(labels: &Labels) -> String {
     let pairs = labels.iter();
-    pairs.map(|(name, value)| format!("<code>{}</code>", Text(format!("{name}=\"{value}\"")))).collect()
+    pairs
+        .map(|(name, value)| format!("<code>{}</code>", Text(format!("{name}=\"{value}\""))))
+        .collect()
 }

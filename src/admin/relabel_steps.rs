@@ -87,15 +87,8 @@ fn pool(admin: &Admin, name: &str) -> Result<PoolView, Failure> {
 
 /// The rule as Prometheus prints it: every key that has a default with its value.
 fn rule_json(rule: &Rule) -> Value {
-    let RuleFields {
-        source_labels,
-        separator,
-        regex,
-        modulus,
-        target_label,
-        replacement,
-        action,
-    } = rule.fields();
+    let RuleFields { source_labels, separator, regex, modulus, target_label, replacement, action } =
+        rule.fields();
     let mut json = serde_json::Map::new();
     let mut put = |key: &str, value: Value| json.insert(key.to_owned(), value);
     if !source_labels.is_empty() {

@@ -107,7 +107,8 @@ async fn flags(State(admin): State<Arc<Admin>>) -> Success<BTreeMap<String, Stri
 async fn runtime_info(State(admin): State<Arc<Admin>>) -> Answer<RuntimeInfo> {
     let time = |ms| time_text(Some(ms));
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    let hostname = hostname.map_err(|error| Failure::Internal(format!("ask host name: {error}")))?;
+    let hostname =
+        hostname.map_err(|error| Failure::Internal(format!("ask host name: {error}")))?;
     let reloaded = admin.reloader.last();
     Ok(Success(RuntimeInfo {
         start_time: time(admin.started_ms),

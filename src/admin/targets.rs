@@ -181,7 +181,8 @@ async fn metadata(
     let limit = number(&query.limit, "limit")?;
     let per_metric = number(&query.limit_per_metric, "limit_per_metric")?.filter(|most| *most > 0);
     let mut found: BTreeMap<Arc<str>, BTreeSet<Metadata>> = BTreeMap::new();
-    for family in pools(&admin).iter().flat_map(|pool| &pool.active).flat_map(TargetView::families) {
+    for family in pools(&admin).iter().flat_map(|pool| &pool.active).flat_map(TargetView::families)
+    {
         if !query.metric.is_empty() && *family.name != *query.metric {
             continue;
         }

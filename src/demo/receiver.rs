@@ -62,11 +62,7 @@ async fn show(State(counts): State<Arc<Counts>>) -> Json<Value> {
     }))
 }
 
-async fn receive(
-    State(counts): State<Arc<Counts>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> StatusCode {
+async fn receive(State(counts): State<Arc<Counts>>, headers: HeaderMap, body: Bytes) -> StatusCode {
     counts.requests.fetch_add(1, Ordering::Relaxed);
     counts.bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
     let samples = match headers.get("content-encoding").map(|encoding| encoding.as_bytes()) {

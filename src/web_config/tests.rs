@@ -63,7 +63,10 @@ async fn a_change_counts_from_the_next_request_and_a_broken_one_does_not() {
 
 #[test]
 fn a_mistake_is_named_with_its_line() {
-    check_refused("basic_auth_users:\n  bob: plain\n", "FILE:2: basic_auth_users.bob: is not a bcrypt hash");
+    check_refused(
+        "basic_auth_users:\n  bob: plain\n",
+        "FILE:2: basic_auth_users.bob: is not a bcrypt hash",
+    );
     check_refused("tls_server_config: {}", "FILE:1: tls_server_config.cert_file: is missing");
     check_refused(
         "tls_server_config:\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n",

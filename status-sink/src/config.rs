@@ -19,8 +19,8 @@ use std::sync::Arc;
 use kit::config::{Duration, Invalid, is_default};
 use serde::{Deserialize, Serialize};
 
-pub use self::ordered::Ordered;
 pub(crate) use self::fields::parse as parse_value;
+pub use self::ordered::Ordered;
 pub(crate) use self::template::Template;
 use crate::kind::Kind;
 

@@ -220,11 +220,6 @@ impl FieldSet {
         self.0[usize::from(id.0 / 64)] |= 1 << (id.0 % 64);
     }
 
-    /// Removes a field.
-    pub(crate) fn remove(&mut self, id: FieldId) {
-        self.0[usize::from(id.0 / 64)] &= !(1 << (id.0 % 64));
-    }
-
     /// Whether the field is among them.
     pub(crate) fn contains(self, id: FieldId) -> bool {
         self.0[usize::from(id.0 / 64)] >> (id.0 % 64) & 1 == 1
@@ -233,11 +228,6 @@ impl FieldSet {
     /// Whether there is none.
     pub(crate) fn is_empty(self) -> bool {
         self.0 == [0; 2]
-    }
-
-    /// Those that are in both.
-    pub(crate) fn intersect(self, other: FieldSet) -> FieldSet {
-        FieldSet([self.0[0] & other.0[0], self.0[1] & other.0[1]])
     }
 
     /// Those that are not in `other`.
@@ -262,6 +252,11 @@ impl FromIterator<FieldId> for FieldSet {
 // === impl Field ===
 
 impl Field {
+    /// Whether reporters say what it is.
+    pub(crate) fn is_reported(&self) -> bool {
+        matches!(self.origin, Origin::Metric { .. } | Origin::Label(_))
+    }
+
     /// Whether two values of this field differ enough to be told.
     pub(crate) fn differs(&self, old: &Value, new: &Value) -> bool {
         match (old, new) {
@@ -284,8 +279,8 @@ impl Kinds {
     /// The kind at a path.
     pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
         let wanted = (plural, group, version);
-        self.0.iter().find(|kind| {
-            (&*kind.names.plural, &*kind.names.group, &*kind.names.version) == wanted
-        })
+        self.0
+            .iter()
+            .find(|kind| (&*kind.names.plural, &*kind.names.group, &*kind.names.version) == wanted)
     }
 }

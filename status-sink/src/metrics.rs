@@ -58,9 +58,8 @@ impl Metrics {
     pub(crate) fn register(metrics: &SelfMetrics) -> Arc<Metrics> {
         let events = Family::<CauseLabel, Counter>::default();
         let this = Metrics {
-            events: Cause::ALL.map(|cause| {
-                events.get_or_create(&CauseLabel { cause: cause.word() }).clone()
-            }),
+            events: Cause::ALL
+                .map(|cause| events.get_or_create(&CauseLabel { cause: cause.word() }).clone()),
             refused_objects: Counter::default(),
             batches: Counter::default(),
             quiet_batches: Counter::default(),
@@ -142,7 +141,12 @@ impl Collector for Sight {
         let open = center.listeners.open();
         gauge("rollcall_status_watches", "Open watches", &[(None, open)])?;
         let help = "Watches that were told to list again because they were too slow";
-        let gone = encoder.encode_descriptor("rollcall_status_watch_gone", help, None, MetricType::Counter)?;
+        let gone = encoder.encode_descriptor(
+            "rollcall_status_watch_gone",
+            help,
+            None,
+            MetricType::Counter,
+        )?;
         ConstCounter::new(center.listeners.gone() as u64).encode(gone)
     }
 }

@@ -11,9 +11,9 @@
 //! taken here.
 
 mod group;
-mod waiting;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -393,11 +393,6 @@ impl Woken {
         for group in self.0.drain(..) {
             group.wake();
         }
-    }
-
-    /// Whether there is nobody to wake.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 

@@ -101,7 +101,11 @@ impl fmt::Display for ResourceVersion {
 impl Key {
     /// `namespace` is empty for a cluster-scoped object. Neither may have a `/` in it.
     pub(crate) fn new(namespace: &str, name: &str) -> Key {
-        if namespace.is_empty() { Key(name.into()) } else { Key(format!("{namespace}/{name}").into()) }
+        if namespace.is_empty() {
+            Key(name.into())
+        } else {
+            Key(format!("{namespace}/{name}").into())
+        }
     }
 
     /// From `name` or `namespace/name`.
@@ -155,11 +159,6 @@ impl Object {
         &self.fields[usize::from(field.0)]
     }
 
-    /// `metadata.annotations`, sorted by name.
-    pub(crate) fn annotations(&self) -> &[(Box<str>, Box<str>)] {
-        self.extra.as_ref().map_or(&[], |extra| &extra.annotations)
-    }
-
     /// The JSON of `spec`, if the object has one.
     pub(crate) fn spec(&self) -> Option<&str> {
         self.extra.as_ref()?.spec.as_deref()
@@ -199,12 +198,8 @@ impl Object {
         out.extend_from_slice(&self.json[at + digits..]);
     }
 
-    /// Bytes of memory, without what it shares with other objects.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        size_of::<Object>() + 16 + self.json.len() + size_of_val(&*self.fields) + self.key.0.len()
-    }
-
     /// Whether all that a client can see is the same but for the version.
+    #[cfg(test)]
     pub(crate) fn says_the_same(&self, other: &Object) -> bool {
         self.fields == other.fields
             && self.labels == other.labels
@@ -238,9 +233,10 @@ impl LabelSet {
 
     /// In the order of names.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().flat_map(|labels| labels.iter()).map(|(name, value)| {
-            (name.as_str(), value.as_str())
-        })
+        self.0
+            .iter()
+            .flat_map(|labels| labels.iter())
+            .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Whether there are none.

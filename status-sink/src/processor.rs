@@ -28,13 +28,13 @@ use std::sync::Arc;
 use model::{Batch, BatchSink, Memo, Moment, Outcome, Role, Samples, Selection};
 
 use self::block::{Block, Word};
-use self::report::Report;
+use self::report::{Report, Speaker};
 use self::roster::Roster;
 pub(crate) use self::rules::Rules;
-pub(crate) use self::sources::{Sources, Tombstones};
 use self::sources::Flags;
+pub(crate) use self::sources::{Sources, Tombstones};
+use self::time::Lingering;
 pub(crate) use self::time::Timers;
-use crate::object::Key;
 use crate::store::{Center, KindNo, SourceNo};
 
 /// Objects that are changed before the lock is given to others: about half a millisecond.
@@ -56,8 +56,8 @@ struct Plan {
     /// By [`place`] of a role.
     roles: [Side; 2],
     failing: Option<Failing>,
-    /// Objects that nobody lists any more, though the API touched them after that was seen.
-    lingering: Vec<(KindNo, Key)>,
+    /// To be asked about again with the next good answer.
+    lingering: Vec<Lingering>,
     has_ended: bool,
 }
 
@@ -69,6 +69,7 @@ struct Side {
     /// Objects about which everything must be said anew.
     unsettled: Vec<u32>,
     words: Vec<Word>,
+    listing_may_differ: bool,
 }
 
 /// The source has not answered since.
@@ -138,7 +139,9 @@ impl Plan {
         }
         let disturbed = self.flags.take_disturbed();
         let quiet = self.roles.iter().all(Side::is_quiet);
+        self.center.metrics.batches.inc();
         if quiet && !disturbed && complete && self.failing.is_none() && self.lingering.is_empty() {
+            self.center.metrics.quiet_batches.inc();
             return Ok(());
         }
         if disturbed {
@@ -146,7 +149,11 @@ impl Plan {
         }
         // The report first: what it says of a host is mirrored by what is on the page.
         for role in [Role::Report, Role::Page] {
-            self.tell(role, batch.sent)?;
+            // What an earlier page said was not observed with this request.
+            if batch.samples.iter().any(|it| it.role == role) && (complete || role == Role::Report)
+            {
+                self.tell(role, batch.sent)?;
+            }
         }
         match &batch.outcome {
             Outcome::Complete => self.has_answered(batch.sent),
@@ -167,6 +174,8 @@ impl Plan {
             let selection = selected.get(at).unwrap_or(&nothing);
             self.roles[place(samples.role)].read(samples, selection, &self.rules, batch.sent);
         }
+        // Only now: what ends in one block may begin again in the next.
+        self.roles.iter_mut().for_each(|side| side.list(batch.sent));
     }
 
     /// Finds the objects that somebody else wrote to.
@@ -192,7 +201,7 @@ impl Plan {
             Role::Page => (page, report),
             Role::Report => (report, page),
         };
-        let reports = side.reports(rules);
+        let reports = side.reports(rules, &other.roster);
         let mut later = Vec::new();
         for slice in reports.chunks(SLICE_OBJECTS_MAX) {
             center.change(|state, now| {
@@ -201,7 +210,14 @@ impl Plan {
                 }
                 for report in slice {
                     let Some(reported) = side.roster.get_mut(report.object) else { continue };
-                    let settled = state.report(now, *source, sent, reported, report, &side.block, rules);
+                    let speaker = Speaker {
+                        source: *source,
+                        sent,
+                        rules,
+                        block: &side.block,
+                        other: &other.roster,
+                    };
+                    let settled = state.report(now, &speaker, reported, report);
                     if !settled {
                         later.push(report.object);
                     }
@@ -217,9 +233,7 @@ impl Plan {
                     if other.roster.lists(*no, key) {
                         continue;
                     }
-                    if state.release(now, *source, sent, *no, key) {
-                        lingering.push((*no, key.clone()));
-                    }
+                    lingering.extend(state.release(now, *source, sent, *no, key));
                 }
             });
         }
@@ -242,11 +256,8 @@ impl Plan {
         if !self.lingering.is_empty() {
             let lingering = std::mem::take(&mut self.lingering);
             self.center.change(|state, now| {
-                for (no, key) in lingering {
-                    if state.linger(now, sent, no, &key) {
-                        self.lingering.push((no, key));
-                    }
-                }
+                let rest = lingering.into_iter().filter_map(|it| state.linger(now, sent, it));
+                self.lingering.extend(rest);
             });
         }
     }
@@ -309,7 +320,8 @@ impl Plan {
 impl Drop for Plan {
     fn drop(&mut self) {
         if !self.has_ended {
-            self.flags.leave_behind(self.roles.each_mut().map(|side| std::mem::take(&mut side.roster)));
+            self.flags
+                .leave_behind(self.roles.each_mut().map(|side| std::mem::take(&mut side.roster)));
         }
     }
 }
@@ -321,26 +333,31 @@ impl Side {
         self.words.is_empty() && self.unsettled.is_empty() && !self.roster.has_unlisted()
     }
 
-    fn read(
-        &mut self,
-        samples: &Samples,
-        selection: &Selection,
-        rules: &Rules,
-        sent: Moment,
-    ) {
-        let Side { block, roster, unsettled, words } = self;
+    fn read(&mut self, samples: &Samples, selection: &Selection, rules: &Rules, sent: Moment) {
+        let Side { block, roster, unsettled, words, listing_may_differ } = self;
         let is_new = block.follow(samples, selection, rules, roster, sent, words);
         let listing_changed = block.compare(samples, words);
-        if is_new || listing_changed {
-            // An object with a series that was not there before may have other labels too.
-            unsettled.append(&mut block.take_fresh());
-            roster.set_listed(&block.listed(roster.len()), sent);
+        *listing_may_differ |= is_new || listing_changed;
+        // An object with a series that was not there before may have other labels too.
+        unsettled.append(&mut block.take_fresh());
+    }
+
+    /// Finds out what is listed.
+    fn list(&mut self, sent: Moment) {
+        if std::mem::take(&mut self.listing_may_differ) {
+            self.roster.set_listed(&self.block.listed(self.roster.len()), sent);
         }
     }
 
     /// What there is to say, object by object.
-    fn reports(&mut self, rules: &Rules) -> Vec<Report> {
-        let Side { block, roster, unsettled, words } = self;
+    fn reports(&mut self, rules: &Rules, other: &Roster) -> Vec<Report> {
+        let Side { block, roster, unsettled, words, .. } = self;
+        // What is said of an object that is no longer listed only counts if the other side still
+        // lists it.
+        words.retain(|word| {
+            let it = roster.get(word.object);
+            it.is_some_and(|it| it.is_listed || other.lists(it.kind, &it.key))
+        });
         let reports = report::gather(block, roster, unsettled, words, rules);
         words.clear();
         unsettled.clear();

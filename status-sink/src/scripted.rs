@@ -62,6 +62,10 @@ pub(crate) struct Scripted {
     family: Arc<Family>,
     sources: HashMap<String, Scripts>,
     seen: HashMap<String, ResourceVersion>,
+    /// The version at which each kind started.
+    start: HashMap<String, ResourceVersion>,
+    /// Every event so far, folded.
+    folded: HashMap<String, (ResourceVersion, BTreeMap<Key, Arc<Object>>)>,
 }
 
 /// One source: what it printed last.
@@ -88,7 +92,7 @@ impl Scripted {
         let center = Center::new(Arc::clone(&clock) as Arc<dyn Clock>, counters, 7);
         center.apply(&config(yaml));
         center.set_warm();
-        let (sources, seen) = Default::default();
+        let (sources, seen, start, folded) = Default::default();
         let mut scripted = Scripted {
             reader: Reader::new(Arc::clone(&center)),
             writer: Writer::new(Arc::clone(&center)),
@@ -99,8 +103,11 @@ impl Scripted {
             center,
             sources,
             seen,
+            start,
+            folded,
         };
         scripted.events();
+        scripted.start = scripted.seen.clone();
         scripted
     }
 
@@ -137,7 +144,8 @@ impl Scripted {
             let ends = known.iter().map(gone).collect();
             samples.push(Samples::plain(Role::Page, Arc::clone(&old), ends));
             let was = |it| known.iter().position(|known| known == it);
-            let index = series.iter().map(|it| was(it).map_or(NEW_SERIES, |at| at as u32)).collect();
+            let index =
+                series.iter().map(|it| was(it).map_or(NEW_SERIES, |at| at as u32)).collect();
             page.carried = Some(Carried { from: old.id(), index });
         }
         samples.push(page);
@@ -172,7 +180,12 @@ impl Scripted {
     }
 
     /// Sets fields of an object over the API: `state=stopped note=null`.
-    pub(crate) fn update(&self, kind: &str, key: &str, fields: &str) -> Result<Written, WriteError> {
+    pub(crate) fn update(
+        &self,
+        kind: &str,
+        key: &str,
+        fields: &str,
+    ) -> Result<Written, WriteError> {
         let kind = self.kind(kind);
         let key = Key::from_path(key);
         let object = self.reader.get(&kind, &key).ok_or(WriteError::NotFound)?;
@@ -182,7 +195,12 @@ impl Scripted {
     }
 
     /// Makes an object over the API.
-    pub(crate) fn create(&self, kind: &str, key: &str, fields: &str) -> Result<Written, WriteError> {
+    pub(crate) fn create(
+        &self,
+        kind: &str,
+        key: &str,
+        fields: &str,
+    ) -> Result<Written, WriteError> {
         let kind = self.kind(kind);
         let mut draft = Draft::new(&kind);
         say(&kind, &mut draft, fields);
@@ -230,6 +248,55 @@ impl Scripted {
         told.into_iter().map(|(_, text)| text).collect()
     }
 
+    /// What must hold at all times: the events since the start, folded, are the objects; no event
+    /// says nothing; indexes and mirrors agree with the objects.
+    pub(crate) fn check_whole(&mut self) {
+        for kind in self.reader.kinds().iter() {
+            let hub = self.reader.hub(kind).expect("the kind is there");
+            let snapshot = self.reader.snapshot(kind).expect("the kind is there");
+            let folded = self.folded.entry(kind.path()).or_insert_with(|| {
+                (self.start.get(&kind.path()).copied().unwrap_or_default(), BTreeMap::new())
+            });
+            for event in hub.events_since(folded.0).expect("scripts are short") {
+                assert!(event.version > folded.0, "versions grow");
+                folded.0 = event.version;
+                let key =
+                    event.new.as_ref().or(event.old.as_ref()).expect("of an object").key.clone();
+                let before = folded.1.remove(&key);
+                assert_eq!(
+                    before.as_ref().map(|it: &Arc<Object>| it.version),
+                    event.old.as_ref().map(|it| it.version)
+                );
+                if let (Some(old), Some(new)) = (&event.old, &event.new) {
+                    assert!(
+                        !old.says_the_same(new),
+                        "an event that says nothing: {}",
+                        key.as_str()
+                    );
+                }
+                folded.1.extend(event.new.clone().map(|new| (key, new)));
+            }
+            let listed: Vec<_> =
+                snapshot.iter(None).map(|it| (it.key.clone(), it.version)).collect();
+            let known: Vec<_> =
+                folded.1.iter().map(|(key, it)| (key.clone(), it.version)).collect();
+            assert_eq!(listed, known, "a list is its events");
+            for field in &kind.index {
+                let index = snapshot.index(*field).expect("declared");
+                let counted: usize = index.counts().map(|(_, n)| n).sum();
+                let with = snapshot.iter(None).filter(|it| !it.value(*field).is_null());
+                assert_eq!(counted, with.count(), "an index counts the objects that have a value");
+                for object in snapshot.iter(None).filter(|it| !it.value(*field).is_null()) {
+                    let found = snapshot.with_field(*field, object.value(*field)).expect("indexed");
+                    assert!(
+                        found.iter().any(|it| it.key == object.key),
+                        "an index finds an object"
+                    );
+                }
+            }
+        }
+    }
+
     fn scripts(&mut self, host: &str) -> &mut Scripts {
         self.sources.entry(host.to_owned()).or_insert_with(|| {
             let labels = [("instance", format!("{host}:9100")), ("host", host.to_owned())];
@@ -252,7 +319,8 @@ impl Scripted {
         let mut builder = LayoutBuilder::new(&self.symbols);
         for text in series {
             let (name, labels) = text.split_once('{').expect("a series is written name{…}");
-            let mut all: BTreeMap<&str, &str> = BTreeMap::from([("__name__", name), ("host", host)]);
+            let mut all: BTreeMap<&str, &str> =
+                BTreeMap::from([("__name__", name), ("host", host)]);
             for pair in labels.trim_end_matches('}').split(',').filter(|pair| !pair.is_empty()) {
                 let (name, value) = pair.split_once('=').expect("a label is written name=value");
                 all.insert(name, value);

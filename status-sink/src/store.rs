@@ -35,7 +35,9 @@ pub(crate) use self::relations::Relations;
 pub(crate) use self::summary::Summary;
 pub(crate) use self::table::{Slot, Table};
 pub(crate) use self::versions::Versions;
-pub(crate) use self::writer::{Expect, WriteError, Writer, Written};
+#[cfg(test)]
+pub(crate) use self::writer::Written;
+pub(crate) use self::writer::{Expect, WriteError, Writer};
 use crate::kind::{Kind, Kinds};
 use crate::metrics::Metrics;
 use crate::notifier::{Hub, Listeners, Woken};

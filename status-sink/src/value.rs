@@ -276,8 +276,7 @@ mod tests {
 
     #[test]
     fn nothing_comes_before_truths_numbers_and_texts() {
-        let mut values =
-            [Value::text("a"), Value::number(-1.0), Value::Bool(false), Value::Null];
+        let mut values = [Value::text("a"), Value::number(-1.0), Value::Bool(false), Value::Null];
         values.sort();
         let order: Vec<u8> = values.iter().map(Value::rank).collect();
         assert_eq!(order, [0, 1, 2, 3]);

@@ -58,7 +58,6 @@ const MISTAKES: &[Mistake] = &[
         "scrape_configs: [{ job_name: j, body_size_limit: 5 }]\n",
         &["5"],
     ),
-    Mistake("a bad scheme", "scrape_configs: [{ job_name: j, scheme: 7up }]\n", &["scheme", "7up"]),
     Mistake(
         "two kinds of authorization",
         "scrape_configs: [{ job_name: j, basic_auth: { username: a }, bearer_token: b }]\n",
@@ -99,15 +98,15 @@ const MISTAKES: &[Mistake] = &[
         "routes: [{ data_types: [nothing], to: [status] }]\n",
         &["nothing"],
     ),
-    Mistake("a kind without a name", "status: { kinds: [{ kind: Vm, fields: {} }] }\n", &["name"]),
     Mistake(
-        "a kind twice",
-        "status: { kinds: [{ kind: Vm, name: '{a}' }, { kind: Vm, name: '{a}' }] }\n",
-        &["Vm"],
+        "a kind without a name",
+        "status: { kinds: [{ kind: Vm, fields: { x: { metric: m } } }] }\n",
+        &["name"],
     ),
+    Mistake("a kind twice", "status: { kinds: [{ kind: Vm }, { kind: Vm }] }\n", &["Vm"]),
     Mistake(
         "a field from nowhere",
-        "status: { kinds: [{ kind: Vm, name: '{a}', fields: { x: {} } }] }\n",
+        "status: { kinds: [{ kind: Vm, name: '{a}', fields: { m: { metric: m }, x: { from_label: y } } }] }\n",
         &["x"],
     ),
     Mistake(
@@ -127,7 +126,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     Mistake(
         "a mirror of no kind",
-        "status: { kinds: [{ kind: Vm, name: '{a}', fields: { x: { mirror: { kind: Host, name: '{h}', field: up } } } }] }\n",
+        "status: { kinds: [{ kind: Vm, name: '{a}', fields: { m: { metric: m }, x: { mirror: { kind: Host, name: '{h}', field: up } } } }] }\n",
         &["Host"],
     ),
     Mistake("a template that is open", "status: { kinds: [{ kind: Vm, name: '{a' }] }\n", &["{a"]),

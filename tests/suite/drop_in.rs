@@ -98,10 +98,10 @@ fn sent(pushes: &[Push], normalize: bool) -> Sent {
     for series in pushes.iter().flat_map(|push| &push.series) {
         let mut labels = (*series.labels).clone();
         for bound in ["le", "quantile"] {
-            if let Some(value) = labels.get_mut(bound).filter(|_| normalize) {
-                if value.parse::<i64>().is_ok() {
-                    value.push_str(".0");
-                }
+            if let Some(value) = labels.get_mut(bound).filter(|_| normalize)
+                && value.parse::<i64>().is_ok()
+            {
+                value.push_str(".0");
             }
         }
         let values = sent.entry(format!("{labels:?}")).or_default();

@@ -8,7 +8,7 @@ data_types:
   - { name: host_status, match: ['up'] }
 routes:
   - { data_types: [vm_status], to: [status] }
-  - { data_types: [host_status], to: [status], continue: true }
+  - { data_types: [host_status], to: [status] }
 status:
   kinds:
     - kind: VirtualMachine
@@ -33,7 +33,7 @@ status:
 /// The collection of the VMs.
 pub(crate) const VMS_PATH: &str = "/apis/status.rollcall/v1/virtualmachines";
 
-/// The kinds of a simulated fleet.
+/// The kinds of a simulated fleet, beside a destination named `receiver`.
 pub(crate) const FLEET: &str = r#"
 data_types:
   - { name: vm_status, match: ['{__name__=~"hci_vm_(state|ha_enabled|cpu_usage_ratio)"}'] }
@@ -41,7 +41,7 @@ data_types:
   - { name: hosts, match: ['{__name__="hci_host_phase"}', 'up'] }
 routes:
   - { data_types: [vm_status, devices], to: [status] }
-  - { data_types: [hosts], to: [status], continue: true }
+  - { data_types: [hosts], to: [status, receiver] }
 status:
   kinds:
     - kind: Host

@@ -112,7 +112,7 @@ async fn what_kubectl_writes_is_there() {
     kubectl.prints(&["delete", "vm", "1", "--wait=false"]).await;
     assert_eq!(kubectl.run(&["get", "vm", "1"]).await.code, Some(1));
     target.release();
-    app.stop().await;
+    app.stop_expecting(&["scrape failed"]).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! The whole program against the world: real exporters, real receivers, real clients, and fakes
 //! where the real thing cannot be made to misbehave. One binary, a file per theme.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends with the place where")]
+
 mod config; // mistakes in files, and what is said of them; the files in configs/
 mod differential; // Prometheus and rollcall on the same targets, case by case
 mod drop_in; // one prometheus.yml of a real exporter, through both

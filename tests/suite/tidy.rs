@@ -224,7 +224,10 @@ fn dependencies(manifest: &str) -> impl Iterator<Item = (&str, &str)> {
 fn is_root(path: &Path) -> bool {
     let name = path.file_name().unwrap().to_str().unwrap();
     let folder = path.parent().and_then(Path::file_name).and_then(|f| f.to_str()).unwrap_or("");
+    let grandparent = path.parent().and_then(Path::parent).unwrap_or(Path::new(""));
+    let of_a_crate = folder == "tests" && top().join(grandparent).join("Cargo.toml").exists();
     matches!(name, "lib.rs" | "main.rs" | "build.rs")
+        || of_a_crate
         || matches!(folder, "bin" | "benches" | "examples" | "fuzz_targets")
 }
 

@@ -50,9 +50,11 @@ async fn a_selector_turns_changes_into_edges() {
 
 #[tokio::test]
 async fn the_full_set_comes_first_and_versions_only_grow() {
-    let state = |round: usize, vm: usize| if (round + vm) % 3 == 0 { "running" } else { "stopped" };
+    let state = |round: usize, vm: usize| {
+        if (round + vm).is_multiple_of(3) { "running" } else { "stopped" }
+    };
     let page = move |round: usize| -> String {
-        let vms = (0..40).filter(|vm| (round + vm) % 5 != 0);
+        let vms = (0..40).filter(|vm| !(round + vm).is_multiple_of(5));
         vms.map(|vm| format!("vm_state{{vmid=\"{vm}\",state=\"{}\"}} 1\n", state(round, vm)))
             .collect()
     };
@@ -187,10 +189,9 @@ async fn a_selector_that_makes_no_sense_is_refused() {
         "fieldSelector=%3D%3D",
         "labelSelector=a%20in%20(",
         "limit=many",
-        "watch=perhaps",
     ] {
         for path in [format!("{VMS_PATH}?{query}"), format!("{VMS_PATH}?watch=1&{query}")] {
-            if query == "limit=many" && path.contains("watch=1") {
+            if path.contains("watch=1") && !query.contains("Selector") {
                 continue; // a watch has no pages
             }
             let (status, body) = app.get(&path).await;

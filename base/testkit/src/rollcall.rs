@@ -121,7 +121,9 @@ impl Launch {
             .env("NO_COLOR", "1");
         let log = self.folder.path().join("rollcall.log");
         let process = Process::start("rollcall", command, &log);
-        Rollcall { process, address, folder: self.folder, client: reqwest::Client::new() }
+        let client = reqwest::Client::builder().timeout(DEADLINE).build();
+        let client = client.expect("build an HTTP client");
+        Rollcall { process, address, folder: self.folder, client }
     }
 }
 

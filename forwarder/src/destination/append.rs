@@ -178,7 +178,7 @@ impl<'a> Appender<'a> {
             let room = self.room(page);
             let stretch = Stretch { page: *page, table, labels, series: series.clone(), room };
             let (next, samples) = match &mut self.open.encoder {
-                Encoder::RemoteWrite1(encoder) => stretch.put(encoder),
+                Encoder::RemoteWrite1(encoder) => stretch.put(&mut **encoder),
                 Encoder::RemoteWrite2(encoder) => stretch.put(&mut **encoder),
                 Encoder::JsonLines(encoder) => stretch.put(encoder),
             };
@@ -240,7 +240,7 @@ impl<'a> Appender<'a> {
 
     fn encode(&mut self, put: impl FnOnce(&mut dyn Encode)) {
         match &mut self.open.encoder {
-            Encoder::RemoteWrite1(encoder) => put(encoder),
+            Encoder::RemoteWrite1(encoder) => put(&mut **encoder),
             Encoder::RemoteWrite2(encoder) => put(&mut **encoder),
             Encoder::JsonLines(encoder) => put(encoder),
         }

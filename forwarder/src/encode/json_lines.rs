@@ -1,7 +1,7 @@
 //! Newline-delimited JSON: one object a sample, for files and everything that reads lines.
 //!
-//! `{"labels":{"__name__":"up",…},"value":1,"timestamp":1700000000000}`. JSON has no word for some
-//! floats: they are the strings `"NaN"`, `"+Inf"` and `"-Inf"`; a stale marker is `null`.
+//! `{"labels":{"__name__":"up",…},"value":1,"timestamp":1700000000000}`. JSON has no word for
+//! some floats: they are the strings `"NaN"`, `"+Inf"` and `"-Inf"`; a stale marker is `null`.
 //! A histogram has `histogram` in place of `value`, an exemplar `exemplar`.
 
 use model::{Exemplar, Histogram, HistogramCounts, Span, is_stale_marker};

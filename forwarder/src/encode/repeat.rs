@@ -96,9 +96,9 @@ impl Repeat {
         let (tail_start, tail_end) = (self.end(old_tail), self.end(self.len));
         self.ids.copy_within(old_tail..self.len, new_tail);
         self.ends.copy_within(old_tail..self.len, new_tail);
-        for at in head..new_tail {
-            one(out, Label::of(ids[at]));
-            self.ids[at] = ids[at];
+        for (at, id) in ids.iter().enumerate().take(new_tail).skip(head) {
+            one(out, Label::of(*id));
+            self.ids[at] = *id;
             self.ends[at] = (out.len() - start) as u32;
         }
         if tail > 0 {

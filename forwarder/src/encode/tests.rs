@@ -239,7 +239,7 @@ fn encode(encoding: Encoding, inputs: &[Input]) -> Block {
         let series = Series { table, pairs, labels, inserted, family };
         let stamp = At { timestamp_ms: input.at.0, started_ms: input.at.1 };
         let put: &mut dyn Encode = match &mut encoder {
-            Encoder::RemoteWrite1(encoder) => encoder,
+            Encoder::RemoteWrite1(encoder) => &mut **encoder,
             Encoder::RemoteWrite2(encoder) => &mut **encoder,
             Encoder::JsonLines(encoder) => encoder,
         };
@@ -474,7 +474,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(120))]
 
     #[test]
-    fn every_sample_comes_out_as_it_went_in(inputs in proptest::collection::vec(any_input(), 0..20)) {
+    fn every_sample_comes_out_as_it_went_in(
+        inputs in proptest::collection::vec(any_input(), 0..20),
+    ) {
         for encoding in [Encoding::RemoteWrite1, Encoding::RemoteWrite2] {
             let wanted: Vec<Item> = inputs.iter().map(|input| wanted(input, encoding)).collect();
             prop_assert_eq!(decode(&encode(encoding, &inputs)), wanted);

@@ -195,8 +195,9 @@ async fn samples_go_to_a_file_as_lines_once_it_can_be_written() {
     std::fs::create_dir(folder.path().join("later")).unwrap();
     world.settled("audit").await;
     let lines = std::fs::read_to_string(&path).unwrap();
-    let first = r#"{"labels":{"__name__":"cpu","cluster":"c1","core":"0","instance":"a"},"value":1.0,"timestamp":1767268801000}"#;
-    assert_eq!(lines.lines().next(), Some(first));
+    let labels = r#"{"__name__":"cpu","cluster":"c1","core":"0","instance":"a"}"#;
+    let first = format!(r#"{{"labels":{labels},"value":1.0,"timestamp":1767268801000}}"#);
+    assert_eq!(lines.lines().next(), Some(&*first));
     assert_eq!(lines.lines().count(), 2);
     world.stop().await;
 }
@@ -204,7 +205,8 @@ async fn samples_go_to_a_file_as_lines_once_it_can_be_written() {
 #[tokio::test]
 async fn samples_that_waited_too_long_are_not_sent_any_more() {
     let receiver = FakeReceiver::refusing(Reply::status(500)).await;
-    let queue = "max_samples_per_send: 4, batch_send_deadline: 5ms, max_backoff: 30ms, sample_age_limit: 1m";
+    let queue = "max_samples_per_send: 4, batch_send_deadline: 5ms, max_backoff: 30ms, \
+        sample_age_limit: 1m";
     let world = World::start(&one(&receiver, queue));
     let mut target = world.target("a", 2);
     world.scrape(&mut target, 0);

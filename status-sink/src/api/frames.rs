@@ -174,6 +174,9 @@ impl Lens {
         if self.envelope.cause {
             member("cause", format!("{:?}", event.cause.word()).as_bytes());
         }
+        if self.envelope.ts {
+            member("ts", event.unix_ms.to_string().as_bytes());
+        }
         if self.envelope.current && edge == Edge::Leave {
             member("current", event.new.as_ref().map_or(&b"null"[..], |new| new.json()));
         }

@@ -1,7 +1,7 @@
 //! The query parameters of a request, by Kubernetes' names, and a few of ours.
 //!
 //! Unknown parameters are ignored, as the Kubernetes API server does. Ours:
-//! `envelope=prev,cause,current` (what watch events carry beside type and object),
+//! `envelope=prev,cause,current,ts` (what watch events carry beside type and object),
 //! `by=state,host` (fields of a summary) and `observedAt=true` (when each object was last seen).
 
 use std::time::Duration;
@@ -94,6 +94,8 @@ pub(crate) struct Envelope {
     pub(crate) cause: bool,
     /// `current`: of an object that no longer matches, what it is now.
     pub(crate) current: bool,
+    /// `ts`: when it changed, in milliseconds since the epoch.
+    pub(crate) ts: bool,
 }
 
 // === impl Options ===
@@ -215,8 +217,9 @@ fn envelope(value: &str) -> Result<Envelope, Failure> {
             "prev" => envelope.prev = true,
             "cause" => envelope.cause = true,
             "current" => envelope.current = true,
+            "ts" => envelope.ts = true,
             _ => {
-                let message = format!("envelope: {part:?} is not prev, cause or current");
+                let message = format!("envelope: {part:?} is not prev, cause, current or ts");
                 return Err(Failure::bad_request(message));
             }
         }

@@ -90,7 +90,11 @@ impl Center {
     }
 
     fn cold() -> Center {
-        let spec: Spec = serde_yaml::from_str(KINDS).expect("the kinds are YAML");
+        Center::of(KINDS)
+    }
+
+    fn of(section: &str) -> Center {
+        let spec: Spec = serde_yaml::from_str(section).expect("the kinds are YAML");
         let config = Arc::new(spec.check().expect("the kinds are right"));
         let clock = ManualClock::at(1_795_460_431_000);
         let shared: Arc<dyn Clock> = clock.clone();

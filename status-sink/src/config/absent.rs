@@ -56,10 +56,13 @@ impl<'de> Visitor<'de> for AbsentVisitor {
         let mut set: Option<BTreeMap<String, String>> = None;
         while let Some(key) = map.next_key::<String>()? {
             if key != "set" {
-                return Err(de::Error::custom(format_args!("expected {EXPECTED}, got key {key:?}")));
+                return Err(de::Error::custom(format_args!(
+                    "expected {EXPECTED}, got key {key:?}"
+                )));
             }
             set = Some(map.next_value()?);
         }
-        set.map(AbsentSpec::Set).ok_or_else(|| de::Error::custom(format_args!("expected {EXPECTED}")))
+        set.map(AbsentSpec::Set)
+            .ok_or_else(|| de::Error::custom(format_args!("expected {EXPECTED}")))
     }
 }

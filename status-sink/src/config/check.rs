@@ -66,9 +66,7 @@ fn kind(spec: KindSpec) -> Result<(Kind, Vec<(FieldId, super::MirrorSpec)>), Inv
     let columns = field_ids(&fields, &columns, "columns")?;
     let index = field_ids(&fields, &index, "index")?;
     let absent = absent(&fields, spec.absent)?;
-    let after = |duration: kit::config::Duration| {
-        (!duration.is_zero()).then(|| duration.to_std())
-    };
+    let after = |duration: kit::config::Duration| (!duration.is_zero()).then(|| duration.to_std());
     let kind = Kind {
         namespaced: !namespace.is_empty() || spec.namespaced,
         names,
@@ -109,7 +107,8 @@ fn names(spec: &KindSpec) -> Result<Names, Invalid> {
         }
     }
     if !group.contains('.') || !group.split('.').all(is_dns_word) {
-        let message = format!("{group:?} must be a domain name with a dot, such as {GROUP_DEFAULT}");
+        let message =
+            format!("{group:?} must be a domain name with a dot, such as {GROUP_DEFAULT}");
         return Err(Invalid::new("group", message));
     }
     let boxed = |words: &[String]| words.iter().map(|word| word.as_str().into()).collect();
@@ -131,8 +130,11 @@ fn unique(kinds: &[Kind], new: &Kind) -> Result<(), Invalid> {
             return Err(Invalid::new("kind", format!("{} is declared twice", new.names.kind)));
         }
         if kind.names.plural == new.names.plural {
-            let message =
-                format!("{:?} is the plural of {} already; set another one", new.names.plural, kind.name());
+            let message = format!(
+                "{:?} is the plural of {} already; set another one",
+                new.names.plural,
+                kind.name()
+            );
             return Err(Invalid::new("plural", message));
         }
         if let Some(name) = new.names.short.iter().find(|name| kind.names.short.contains(name)) {
@@ -158,7 +160,8 @@ fn key(name: &str, namespace: &str) -> Result<Option<KeyTemplate>, Invalid> {
                        for the value of label instance";
         return Err(Invalid::new("name", message));
     }
-    let namespace = (!namespace.is_empty()).then(|| template(namespace, "namespace")).transpose()?;
+    let namespace =
+        (!namespace.is_empty()).then(|| template(namespace, "namespace")).transpose()?;
     Ok(Some(KeyTemplate { name, namespace }))
 }
 
@@ -241,7 +244,12 @@ fn template(text: &str, key: &str) -> Result<Template, Invalid> {
     Template::parse(text).map_err(|message| Invalid::new(key, message))
 }
 
-fn at_least(given: Option<usize>, default: usize, least: usize, key: &str) -> Result<usize, Invalid> {
+fn at_least(
+    given: Option<usize>,
+    default: usize,
+    least: usize,
+    key: &str,
+) -> Result<usize, Invalid> {
     match given {
         Some(n) if n < least => Err(Invalid::new(key, format!("must be at least {least}"))),
         given => Ok(given.unwrap_or(default)),

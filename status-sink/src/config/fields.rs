@@ -64,7 +64,10 @@ fn field(name: &str, spec: FieldSpec, is_mirror: bool) -> Result<Field, Invalid>
         (declared.unwrap_or(ValueType::Text), Origin::Api)
     };
     if !(change.is_finite() && change >= 0.0) || (change > 0.0 && kind != ValueType::Number) {
-        return Err(Invalid::new("change", "must be a positive number, for a field that is a number"));
+        return Err(Invalid::new(
+            "change",
+            "must be a positive number, for a field that is a number",
+        ));
     }
     let mut json_key = Vec::new();
     write_json_text(name, &mut json_key);
@@ -145,7 +148,10 @@ pub(super) fn mirror(
     let other = kinds.iter().find(|kind| *kind.names.kind == *spec.kind);
     let other = other.ok_or_else(|| {
         let names: Vec<&str> = kinds.iter().map(Kind::name).collect();
-        Invalid::new("kind", format!("no such kind: {:?}; there are: {}", spec.kind, names.join(", ")))
+        Invalid::new(
+            "kind",
+            format!("no such kind: {:?}; there are: {}", spec.kind, names.join(", ")),
+        )
     })?;
     if other.namespaced && !own.namespaced {
         let message = format!("{} has namespaces and {} has none", other.name(), own.name());

@@ -37,7 +37,9 @@ impl Template {
                 continue;
             }
             let end = rest.find('}').filter(|_| brace == "{");
-            let end = end.ok_or_else(|| format!("unmatched `{brace}` in {text:?}; write `{brace}{brace}` for a brace"))?;
+            let end = end.ok_or_else(|| {
+                format!("unmatched `{brace}` in {text:?}; write `{brace}{brace}` for a brace")
+            })?;
             let label = &rest[..end];
             if !is_label_name(label) {
                 return Err(format!("{label:?} in {text:?} is not the name of a label"));
@@ -116,7 +118,8 @@ fn unfit_for_path(c: char) -> bool {
 }
 
 fn is_label_name(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | ':' | '-'))
+    !text.is_empty()
+        && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | ':' | '-'))
 }
 
 #[cfg(test)]

@@ -84,7 +84,9 @@ fn condition(condition: &Condition, out: &mut Vec<u8>) {
     out.extend_from_slice(br#","status":""#);
     out.extend_from_slice(condition.status.word().as_bytes());
     out.push(b'"');
-    for (key, text) in [(&br#","reason":"#[..], &condition.reason), (br#","message":"#, &condition.message)] {
+    for (key, text) in
+        [(&br#","reason":"#[..], &condition.reason), (br#","message":"#, &condition.message)]
+    {
         if !text.as_str().is_empty() {
             out.extend_from_slice(key);
             write_json_text(text.as_str(), out);

@@ -1,0 +1,1 @@
+//! Objects: what their JSON says.

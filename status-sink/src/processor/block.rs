@@ -8,7 +8,7 @@ mod reading;
 use std::sync::Arc;
 
 use model::{
-    ABSENT, Layout, LayoutId, Moment, Samples, STALE_MARKER, Selection, is_absent, is_stale_marker,
+    ABSENT, Layout, LayoutId, Moment, STALE_MARKER, Samples, Selection, is_absent, is_stale_marker,
 };
 
 use self::reading::Reading;

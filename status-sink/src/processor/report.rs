@@ -24,6 +24,18 @@ pub(super) struct Report {
     labels_of: SmallVec<[u32; 2]>,
 }
 
+/// Who says something, and what is needed to understand it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Speaker<'r> {
+    pub(super) source: SourceNo,
+    /// When the request was sent.
+    pub(super) sent: Moment,
+    pub(super) rules: &'r Rules,
+    pub(super) block: &'r Block,
+    /// What the source's other side lists.
+    pub(super) other: &'r Roster,
+}
+
 /// Puts together what there is to say: `words`, and everything about the objects in `unsettled`.
 pub(super) fn gather(
     block: &Block,
@@ -41,7 +53,6 @@ pub(super) fn gather(
         words.retain(|word| word.said.is_none() || !whole[word.object as usize]);
         words.extend(block.recall(&whole));
     }
-    words.retain(|word| roster.get(word.object).is_some_and(|it| it.is_listed));
     // Objects that others mirror come first, so that those are told once.
     words.sort_by_key(|word| (!rules.is_mirrored(word.of.kind), word.object));
     let mut reports: Vec<Report> = Vec::new();
@@ -106,14 +117,12 @@ impl State {
     pub(super) fn report(
         &mut self,
         now: Now,
-        source: SourceNo,
-        sent: Moment,
+        speaker: &Speaker<'_>,
         reported: &mut Reported,
         report: &Report,
-        block: &Block,
-        rules: &Rules,
     ) -> bool {
         let (no, is_whole) = (reported.kind, !report.labels_of.is_empty());
+        let (rules, block) = (speaker.rules, speaker.block);
         let (Some(kind), Some(layout)) = (rules.kind(no), block.layout()) else { return true };
         let known = reported.found(self);
         let slot = known.or_else(|| self.kind(no)?.table.find(reported.key.as_str()));
@@ -124,61 +133,57 @@ impl State {
         let reading = Words { kind, layout, table: &symbols };
         let mut change = Change::new(Cause::Scrape);
         for (field, said) in &report.words {
-            let value = said.map_or(Value::Null, |said| reading.value(*field, said, &mut self.texts));
+            let value =
+                said.map_or(Value::Null, |said| reading.value(*field, said, &mut self.texts));
             change.fields.push((*field, value));
         }
         if is_whole {
-            reading.add_labels(&report.labels_of, &mut change, &mut self.texts);
+            // A label that the other side's series may have is not missing.
+            let is_all = !speaker.other.lists(no, &reported.key);
+            reading.add_labels(&report.labels_of, is_all, &mut change, &mut self.texts);
             change.conditions.extend(fresh(kind, now));
         }
         drop(symbols);
-        match slot {
-            Some(slot) => {
-                let settled = self.report_known(now, source, sent, no, slot, reported.since, change);
-                reported.slot = Some(slot);
-                reported.epoch = self.kind(no).map_or(0, |store| store.book(slot).epoch);
-                settled
-            }
-            None => self.report_new(now, source, sent, reported, change),
-        }
+        let Some(slot) = slot else { return self.report_new(now, speaker, reported, change) };
+        let settled = self.report_known(now, speaker, reported, slot, change);
+        reported.slot = Some(slot);
+        reported.epoch = self.kind(no).map_or(0, |store| store.book(slot).epoch);
+        settled
     }
 
     fn report_new(
         &mut self,
         now: Now,
-        source: SourceNo,
-        sent: Moment,
+        speaker: &Speaker<'_>,
         reported: &mut Reported,
         change: Change,
     ) -> bool {
         let no = reported.kind;
-        if self.tombstones.is_buried(sent, no, &reported.key) {
+        if self.tombstones.is_buried(speaker.sent, no, &reported.key) {
             return false;
         }
         let Some(slot) = self.create(now, no, reported.key.clone(), change) else {
             self.refuse_object();
             return false;
         };
-        self.claim(no, slot, Claim { since: reported.since, source });
+        self.claim(no, slot, Claim { since: reported.since, source: speaker.source });
         reported.slot = Some(slot);
         reported.epoch = self.kind(no).map_or(0, |store| store.book(slot).epoch);
         true
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one batch's word about one object")]
     fn report_known(
         &mut self,
         now: Now,
-        source: SourceNo,
-        sent: Moment,
-        no: KindNo,
+        speaker: &Speaker<'_>,
+        reported: &Reported,
         slot: Slot,
-        since: Moment,
         mut change: Change,
     ) -> bool {
+        let (Speaker { source, sent, .. }, no) = (*speaker, reported.kind);
         let Some(store) = self.kind(no) else { return true };
         if store.book(slot).book.claim_of(source).is_none() {
-            self.claim(no, slot, Claim { since, source });
+            self.claim(no, slot, Claim { since: reported.since, source });
         }
         let Some(store) = self.kind(no) else { return true };
         let book = std::sync::Arc::clone(&store.book(slot).book);
@@ -196,6 +201,14 @@ impl State {
             }
             Verdict::No => false,
         });
+        let is_whole = change.labels.is_some();
+        if is_whole && book.is_newest(source) {
+            // What a reporter said that is gone, and this one does not say, nobody says.
+            let orphans = book.orphans().iter().filter(|id| store.kind.field(*id).is_reported());
+            let said_now = |id: &FieldId| change.fields.iter().any(|(known, _)| known == id);
+            let lost: SmallVec<[FieldId; 4]> = orphans.filter(|id| !said_now(id)).collect();
+            change.fields.extend(lost.into_iter().map(|id| (id, Value::Null)));
+        }
         if !book.is_newest(source) {
             change.labels = None;
         } else if let Some(labels) = &mut change.labels
@@ -203,9 +216,13 @@ impl State {
         {
             *labels = merged(&object.labels, labels);
         }
-        if !said.is_empty() {
+        let settles = is_whole && book.is_unsettled();
+        if settles || !said.is_empty() {
             self.edit_book(no, slot, |book| {
                 said.iter().for_each(|(field, is_null)| book.scraped(source, *field, *is_null));
+                if settles {
+                    book.settle();
+                }
             });
         }
         let gave_up = said.iter().any(|(_, is_null)| *is_null);
@@ -218,8 +235,11 @@ impl State {
 
     /// A source lists an object that it did not list before.
     fn claim(&mut self, no: KindNo, slot: Slot, claim: Claim) {
-        let Some(n_fields) = self.kind(no).map(|store| store.kind.fields.len()) else { return };
-        self.edit_book(no, slot, |book| book.add_claim(claim, n_fields));
+        let object =
+            self.kind(no).and_then(|store| store.table.at(slot)).map(std::sync::Arc::clone);
+        let Some(object) = object else { return };
+        let known = object.fields.iter().map(|value| !value.is_null());
+        self.edit_book(no, slot, |book| book.add_claim(claim, known));
     }
 
     /// The other reporters of an object must say all they know of it.
@@ -243,7 +263,9 @@ struct Words<'r> {
 
 impl Words<'_> {
     fn value(&self, field: FieldId, said: Said, texts: &mut Texts) -> Value {
-        let Origin::Metric { read, .. } = &self.kind.field(field).origin else { return Value::Null };
+        let Origin::Metric { read, .. } = &self.kind.field(field).origin else {
+            return Value::Null;
+        };
         match read {
             Read::Number => Value::number(said.value),
             Read::Bool if said.value.is_nan() => Value::Null,
@@ -255,15 +277,18 @@ impl Words<'_> {
                     number => Value::Text(texts.share(&number.plain())),
                 },
             },
-            Read::FromLabel(label) => match self.layout.label(said.series as usize, label, self.table) {
-                Some(text) => Value::Text(texts.share(text)),
-                None => Value::Null,
-            },
+            Read::FromLabel(label) => {
+                match self.layout.label(said.series as usize, label, self.table) {
+                    Some(text) => Value::Text(texts.share(text)),
+                    None => Value::Null,
+                }
+            }
         }
     }
 
     /// What the labels of an object's series say: fields, and labels of the object.
-    fn add_labels(&self, series: &[u32], change: &mut Change, texts: &mut Texts) {
+    /// A label that is missing says nothing, unless these are all series of the object.
+    fn add_labels(&self, series: &[u32], is_all: bool, change: &mut Change, texts: &mut Texts) {
         let first = |name: &str| {
             series.iter().find_map(|at| self.layout.label(*at as usize, name, self.table))
         };
@@ -273,7 +298,9 @@ impl Words<'_> {
                     crate::value::ValueType::Text => Some(Value::Text(texts.share(text))),
                     kind => parse_value(text, kind),
                 });
-                change.fields.push((id, value.unwrap_or_default()));
+                if value.is_some() || is_all {
+                    change.fields.push((id, value.unwrap_or_default()));
+                }
             }
         }
         let mut made: Vec<(Text, Text)> = Vec::with_capacity(self.kind.labels.len());
@@ -293,7 +320,8 @@ fn merged(old: &LabelSet, made: &LabelSet) -> LabelSet {
     if old == made || made.is_empty() {
         return old.clone();
     }
-    let labels = [old, made].into_iter().flat_map(|labels| labels.0.iter().flat_map(|it| it.iter()));
+    let labels =
+        [old, made].into_iter().flat_map(|labels| labels.0.iter().flat_map(|it| it.iter()));
     labels.cloned().collect()
 }
 

@@ -56,7 +56,8 @@ impl Rules {
         }
         let paths = rules.kinds.iter().flatten().flat_map(|kind| kind.mirrors());
         let paths: Vec<&str> = paths.map(|(_, mirror)| &*mirror.path).collect();
-        let is_mirrored = |no: &KindNo| rules.kind(*no).is_some_and(|it| paths.contains(&&*it.path()));
+        let is_mirrored =
+            |no: &KindNo| rules.kind(*no).is_some_and(|it| paths.contains(&&*it.path()));
         rules.mirrored = rules.kind_nos().filter(is_mirrored).collect();
         rules
     }

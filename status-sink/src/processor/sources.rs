@@ -55,7 +55,7 @@ pub(crate) struct Tombstones {
     graves: HashMap<(KindNo, Key), Moment, RandomState>,
     order: VecDeque<(Moment, KindNo, Key)>,
     /// Deletions up to this may be forgotten.
-    floor: Moment,
+    floor: Option<Moment>,
 }
 
 // === impl Sources ===
@@ -174,7 +174,7 @@ impl Tombstones {
         self.graves.insert((kind, key), at);
         while self.order.len() > GRAVES_MAX {
             let Some((at, kind, key)) = self.order.pop_front() else { return };
-            self.floor = at;
+            self.floor = Some(at);
             if let Some(known) = self.graves.get(&(kind, key.clone()))
                 && *known == at
             {
@@ -185,7 +185,7 @@ impl Tombstones {
 
     /// Whether the object may have been deleted after `sent`.
     pub(super) fn is_buried(&self, sent: Moment, kind: KindNo, key: &Key) -> bool {
-        sent <= self.floor
+        self.floor.is_some_and(|floor| sent <= floor)
             || self.graves.get(&(kind, key.clone())).is_some_and(|deleted| sent <= *deleted)
     }
 }

@@ -28,6 +28,14 @@ struct Timer {
     uid: u128,
 }
 
+/// An object that nobody lists, though the API touched it after that was seen.
+#[derive(Debug)]
+pub(super) struct Lingering {
+    kind: KindNo,
+    key: Key,
+    uid: u128,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
     /// Nobody lists the object.
@@ -68,8 +76,8 @@ impl State {
         }
     }
 
-    /// A source no longer lists an object. True, if the API has touched the object since the
-    /// request was sent: then it is to be asked again.
+    /// A source no longer lists an object. If the API has touched the object since the request
+    /// was sent, it is returned: it is to be asked about again.
     pub(super) fn release(
         &mut self,
         now: Now,
@@ -77,43 +85,45 @@ impl State {
         sent: Moment,
         no: KindNo,
         key: &Key,
-    ) -> bool {
-        let Some(store) = self.kind(no) else { return false };
-        let Some(slot) = store.table.find(key.as_str()) else { return false };
-        if store.book(slot).book.claim_of(source).is_none() {
-            return false;
-        }
-        self.edit_book(no, slot, |book| {
-            book.remove_claim(source);
-        });
-        let Some(store) = self.kind(no) else { return false };
-        if !store.book(slot).book.claims().is_empty() {
+    ) -> Option<Lingering> {
+        let store = self.kind(no)?;
+        let slot = store.table.find(key.as_str())?;
+        store.book(slot).book.claim_of(source)?;
+        let uid = store.table.at(slot)?.uid;
+        let n_fields = store.kind.fields.len();
+        self.edit_book(no, slot, |book| book.remove_claim(source, n_fields));
+        if !self.kind(no)?.book(slot).book.claims().is_empty() {
             self.disturb_others(no, slot, source);
-            return false;
+            return None;
         }
-        self.linger(now, sent, no, key)
+        self.linger(now, sent, Lingering { kind: no, key: key.clone(), uid })
     }
 
-    /// Nobody lists an object. True, if the API has touched it since `sent`.
-    pub(super) fn linger(&mut self, now: Now, sent: Moment, no: KindNo, key: &Key) -> bool {
-        let Some(store) = self.kind(no) else { return false };
-        let Some(slot) = store.table.find(key.as_str()) else { return false };
+    /// Nobody lists an object. If the API has touched it since `sent`, it is returned.
+    pub(super) fn linger(
+        &mut self,
+        now: Now,
+        sent: Moment,
+        lingering: Lingering,
+    ) -> Option<Lingering> {
+        let store = self.kind(lingering.kind)?;
+        let slot = store.table.find(lingering.key.as_str())?;
         let book = &store.book(slot).book;
-        if !book.claims().is_empty() {
-            return false;
+        let is_same = store.table.at(slot)?.uid == lingering.uid;
+        if !is_same || !book.claims().is_empty() {
+            return None;
         }
         if book.touched() >= sent {
-            return true;
+            return Some(lingering);
         }
         let after = store.kind.absent_after;
-        let uid = store.table.at(slot).map_or(0, |object| object.uid);
         if after.is_zero() {
-            self.absent(now, no, slot);
+            self.absent(now, lingering.kind, slot);
         } else {
-            let timer = Timer { what: What::Absent, kind: no, key: key.clone(), uid };
-            self.timers.add(now.moment.after(after), timer);
+            let Lingering { kind, key, uid } = lingering;
+            self.timers.add(now.moment.after(after), Timer { what: What::Absent, kind, key, uid });
         }
-        false
+        None
     }
 
     /// Does to an object that nobody lists what its kind says.
@@ -131,7 +141,9 @@ impl State {
         }
         if kind.stale_after.is_some() {
             let condition = freshness(false, "NotReported", "no reporter lists the object", now);
-            change.conditions.push(ConditionChange { name: Text::from(FRESH), now: Some(condition) });
+            change
+                .conditions
+                .push(ConditionChange { name: Text::from(FRESH), now: Some(condition) });
         }
         store.disturb(slot);
         self.update(now, no, slot, change);
@@ -157,9 +169,8 @@ impl State {
         let mut others = book.claims().iter().filter(|claim| claim.source != source);
         if others.any(|claim| answers(claim.source)) {
             // Somebody else speaks for it now.
-            self.edit_book(no, slot, |book| {
-                book.remove_claim(source);
-            });
+            let n_fields = store.kind.fields.len();
+            self.edit_book(no, slot, |book| book.remove_claim(source, n_fields));
             self.disturb_others(no, slot, source);
             self.sources.disturb(source);
             return;

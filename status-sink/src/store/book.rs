@@ -87,11 +87,6 @@ impl Book {
         self.touched
     }
 
-    /// Whether the API said something later than `sent`.
-    pub(crate) fn was_told_after(&self, sent: Moment) -> bool {
-        self.said.iter().any(|said| said.at >= sent)
-    }
-
     /// The same claims, with nothing said of any field.
     pub(crate) fn without_fields(&self, n_fields: usize) -> Book {
         let several = self.claims.len() > 1;
@@ -100,26 +95,50 @@ impl Book {
         Book { claims: self.claims.clone(), said, touched: self.touched, holders }
     }
 
-    /// A reporter lists the object.
-    pub(crate) fn add_claim(&mut self, claim: Claim, n_fields: usize) {
+    /// A reporter lists the object. `known` says, field by field, whether it has a value.
+    pub(crate) fn add_claim(&mut self, claim: Claim, known: impl Iterator<Item = bool>) {
         if let (Some(only), true) = (self.claims.first(), self.holders.is_empty()) {
-            self.holders = vec![only.source; n_fields].into();
+            let said = |id| self.said.iter().any(|said| said.fields.contains(id));
+            let holder = |(at, is_known)| match is_known && !said(FieldId(at as u16)) {
+                true => only.source,
+                false => NOBODY,
+            };
+            self.holders = known.enumerate().map(holder).collect();
         }
-        let at = self.claims.partition_point(|known| {
-            (known.since, known.source) < (claim.since, claim.source)
-        });
+        let at = self
+            .claims
+            .partition_point(|known| (known.since, known.source) < (claim.since, claim.source));
         self.claims.insert(at, claim);
     }
 
-    /// A reporter no longer lists the object. True if it did.
-    pub(crate) fn remove_claim(&mut self, source: SourceNo) -> bool {
-        let before = self.claims.len();
+    /// A reporter no longer lists the object, whose kind has so many fields: what it said is
+    /// nobody's now.
+    pub(crate) fn remove_claim(&mut self, source: SourceNo, n_fields: usize) {
+        if self.holders.is_empty() && self.claims.iter().any(|claim| claim.source == source) {
+            self.holders = vec![NOBODY; n_fields].into();
+        }
         self.claims.retain(|claim| claim.source != source);
+        self.holders.iter_mut().filter(|holder| **holder == source).for_each(|h| *h = NOBODY);
+    }
+
+    /// Fields whose value is that of a reporter that no longer lists the object.
+    pub(crate) fn orphans(&self) -> FieldSet {
+        let numbered = self.holders.iter().enumerate();
+        let orphans = numbered.filter(|(_, holder)| **holder == NOBODY);
+        let orphans: FieldSet = orphans.map(|(at, _)| FieldId(at as u16)).collect();
+        self.said.iter().fold(orphans, |orphans, said| orphans.without(said.fields))
+    }
+
+    /// The only reporter has said everything: there is no other whose words must be told apart.
+    pub(crate) fn settle(&mut self) {
         if self.claims.len() <= 1 {
             self.holders = Box::default();
         }
-        self.holders.iter_mut().filter(|holder| **holder == source).for_each(|h| *h = NOBODY);
-        self.claims.len() < before
+    }
+
+    /// Whether [`Book::settle`] would change something.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.claims.len() <= 1 && !self.holders.is_empty()
     }
 
     /// Whether `source`, whose request was sent at `sent`, may say what a field is.
@@ -158,6 +177,11 @@ impl Book {
             return;
         }
         self.unsay(fields);
+        for (at, holder) in self.holders.iter_mut().enumerate() {
+            if fields.contains(FieldId(at as u16)) {
+                *holder = NOBODY;
+            }
+        }
         self.said.push(Said { at, fields });
     }
 
@@ -179,7 +203,8 @@ mod tests {
     fn claimed(claims: &[(SourceNo, u64)]) -> Book {
         let mut book = Book::default();
         for (source, since) in claims {
-            book.add_claim(Claim { since: Moment(*since), source: *source }, 2);
+            let known = [true, true].into_iter();
+            book.add_claim(Claim { since: Moment(*since), source: *source }, known);
         }
         book
     }
@@ -218,9 +243,11 @@ mod tests {
         book.scraped(B, STATE, true);
         check(&book, A, 20, STATE, Verdict::Yes);
         book.scraped(B, STATE, false);
-        assert!(book.remove_claim(B));
+        book.remove_claim(B, 2);
         check(&book, A, 20, STATE, Verdict::Yes);
-        assert!(!book.remove_claim(B));
+        assert!(book.orphans().contains(STATE));
+        book.scraped(A, STATE, false);
+        assert!(!book.orphans().contains(STATE));
     }
 
     #[test]

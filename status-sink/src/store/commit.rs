@@ -86,14 +86,19 @@ impl Change {
 }
 
 /// The conditions after the changes, `Fresh` first; none if they are the same.
-pub(super) fn changed_conditions(old: &[Condition], changes: &[ConditionChange]) -> Option<Vec<Condition>> {
+pub(super) fn changed_conditions(
+    old: &[Condition],
+    changes: &[ConditionChange],
+) -> Option<Vec<Condition>> {
     let mut new: Option<Vec<Condition>> = None;
     for ConditionChange { name, now } in changes {
         let conditions = new.as_deref().unwrap_or(old);
         let at = conditions.iter().position(|condition| condition.name == *name);
         let known = at.map(|at| &conditions[at]);
         let now = now.clone().map(|now| match known {
-            Some(known) if known.status == now.status => Condition { since_s: known.since_s, ..now },
+            Some(known) if known.status == now.status => {
+                Condition { since_s: known.since_s, ..now }
+            }
             _ => now,
         });
         if known == now.as_ref() {

@@ -72,6 +72,7 @@ impl Index {
     }
 
     /// Every value, with the number of objects that have it.
+    #[cfg(test)]
     pub(crate) fn counts(&self) -> impl Iterator<Item = (&Value, usize)> {
         self.values.iter().map(|(value, posting)| (value, posting.objects as usize))
     }
@@ -79,9 +80,10 @@ impl Index {
     fn value_of(&self, object: &Object) -> Value {
         match &self.on {
             IndexOn::Field(field) => object.value(*field).clone(),
-            IndexOn::Label(name) => {
-                object.labels.text(name.as_str()).map_or(Value::Null, |text| Value::Text(text.clone()))
-            }
+            IndexOn::Label(name) => object
+                .labels
+                .text(name.as_str())
+                .map_or(Value::Null, |text| Value::Text(text.clone())),
         }
     }
 

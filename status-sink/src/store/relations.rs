@@ -190,7 +190,8 @@ impl State {
                 for slot in slots {
                     let mut change = Change::new(Cause::Relation);
                     change.fields.extend(link.fields.iter().map(|(own, theirs)| {
-                        let value = if still_there { target.value(*theirs).clone() } else { Value::Null };
+                        let value =
+                            if still_there { target.value(*theirs).clone() } else { Value::Null };
                         (*own, value)
                     }));
                     told.push((follower_no, *slot, change));
@@ -212,7 +213,9 @@ impl State {
                     let value = |id: FieldId| target.map_or(Value::Null, |it| it.value(id).clone());
                     for slot in slots {
                         let mut change = Change::new(Cause::Reload);
-                        change.fields.extend(link.fields.iter().map(|(own, id)| (*own, value(*id))));
+                        change
+                            .fields
+                            .extend(link.fields.iter().map(|(own, id)| (*own, value(*id))));
                         changes.push((no, *slot, change));
                     }
                 }

@@ -24,10 +24,8 @@ impl Center {
         let ended = self.change(|state, now| {
             let ended = state.apply(now, config.kinds(), &self.listeners);
             state.generation += 1;
-            let rules = Rules::new(
-                state.generation,
-                state.kinds().map(|(no, store)| (no, &store.kind)),
-            );
+            let rules =
+                Rules::new(state.generation, state.kinds().map(|(no, store)| (no, &store.kind)));
             let kinds = state.kinds().map(|(_, store)| Arc::clone(&store.kind)).collect();
             let hubs = state.kinds().map(|(_, store)| Arc::clone(&store.hub)).collect();
             // Under the lock: no plan of the old configuration meets the new state.
@@ -162,7 +160,8 @@ impl KindStore {
 
     /// Goes on under another reading of the same kind.
     fn adopt(&mut self, kind: Arc<Kind>) {
-        let labels = |kind: &Kind| kind.labels.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let labels =
+            |kind: &Kind| kind.labels.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
         if self.kind.index != kind.index || labels(&self.kind) != labels(&kind) {
             self.table = self.table.reindexed(&kind);
         }

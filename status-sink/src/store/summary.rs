@@ -43,21 +43,13 @@ impl KindStore {
 
 impl Summary {
     /// Counts these objects by these fields.
-    pub(crate) fn of<'o>(
-        fields: &[FieldId],
-        objects: impl Iterator<Item = &'o Object>,
-    ) -> Summary {
+    pub(crate) fn of<'o>(fields: &[FieldId], objects: impl Iterator<Item = &'o Object>) -> Summary {
         let mut summary = Summary { fields: fields.into(), counts: BTreeMap::new() };
         for object in objects {
             let values = summary.values(object);
             *summary.counts.entry(values).or_default() += 1;
         }
         summary
-    }
-
-    /// The fields by which it counts.
-    pub(crate) fn fields(&self) -> &[FieldId] {
-        &self.fields
     }
 
     /// The values that occur, in order, each with the number of objects that have them.
@@ -67,8 +59,8 @@ impl Summary {
 
     /// Takes an event into account. Whether a count has changed.
     pub(crate) fn apply(&mut self, event: &Event) -> bool {
-        let [was, is] =
-            [&event.old, &event.new].map(|object| object.as_ref().map(|object| self.values(object)));
+        let [was, is] = [&event.old, &event.new]
+            .map(|object| object.as_ref().map(|object| self.values(object)));
         if was == is {
             return false;
         }

@@ -91,7 +91,9 @@ impl Table {
         after: Option<&str>,
     ) -> impl Iterator<Item = &'t Arc<Object>> + use<'t> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.order.range::<_, str>((start, Bound::Unbounded)).filter_map(|(_, at)| self.at(Slot(*at)))
+        self.order
+            .range::<_, str>((start, Bound::Unbounded))
+            .filter_map(|(_, at)| self.at(Slot(*at)))
     }
 
     /// The objects of a namespace after `after`, in the order of names.

@@ -162,18 +162,21 @@ fn a_mirror_follows_both_its_object_and_what_it_mirrors() {
     script.update("Host", "h2", "up=true").unwrap();
     script.update("Host", "h1", "up=false").unwrap();
     script.delete("Host", "h2").unwrap();
-    assert_eq!(script.events(), [
-        "+1: host=h1",
-        "+h1: up=true",
-        "1: hostUp=true",
-        "+h2: up=false",
-        "1: host=h2 hostUp=false",
-        "h2: up=true",
-        "1: hostUp=true",
-        "h1: up=false",
-        "-h2",
-        "1: no hostUp",
-    ]);
+    assert_eq!(
+        script.events(),
+        [
+            "+1: host=h1",
+            "+h1: up=true",
+            "1: hostUp=true",
+            "+h2: up=false",
+            "1: host=h2 hostUp=false",
+            "h2: up=true",
+            "1: hostUp=true",
+            "h1: up=false",
+            "-h2",
+            "1: no hostUp",
+        ]
+    );
 }
 
 #[test]
@@ -186,11 +189,10 @@ fn conditions_follow_the_fields_that_they_are_about() {
     script.create(VM, "1", "state=running").unwrap();
     script.update(VM, "1", "state=stopped").unwrap();
     script.update(VM, "1", "note=x").unwrap();
-    assert_eq!(script.events(), [
-        "+1: state=running Healthy:True",
-        "1: state=stopped Healthy:False",
-        "1: note=x",
-    ]);
+    assert_eq!(
+        script.events(),
+        ["+1: state=running Healthy:True", "1: state=stopped Healthy:False", "1: note=x",]
+    );
 }
 
 #[test]

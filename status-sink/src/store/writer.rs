@@ -30,6 +30,7 @@ pub(crate) struct Written {
     /// The object as it is now; as it would be, for a dry run.
     pub(crate) object: Arc<Object>,
     /// Whether that is something else than before.
+    #[cfg_attr(not(test), expect(dead_code, reason = "stories ask; clients see the version"))]
     pub(crate) changed: bool,
 }
 
@@ -202,7 +203,8 @@ impl State {
         let after = self.update(now, no, slot, change);
         self.edit_book(no, slot, |book| book.told(now.moment, draft.said()));
         self.tell_reporters(no, slot);
-        Written { changed: after.is_some(), object: after.unwrap_or(before) }
+        let changed = after.is_some();
+        Written { object: after.unwrap_or(before), changed }
     }
 
     fn api_delete(

@@ -22,12 +22,11 @@ fn native(schema: i32, positive: &[(i32, i64)]) -> Native<i64> {
     }
 }
 
+/// Schema, spans and deltas of the positive buckets; or the error.
+type Want<'w> = Result<(i32, &'w [(i32, u32)], &'w [i64]), &'w str>;
+
 #[track_caller]
-fn check(
-    native: Native<i64>,
-    limits: NativeLimits,
-    want: Result<(i32, &[(i32, u32)], &[i64]), &str>,
-) {
+fn check(native: Native<i64>, limits: NativeLimits, want: Want<'_>) {
     let got = native.finish(limits).map_err(|error| error.to_string());
     match (got, want) {
         (Ok(histogram), Ok((schema, spans, deltas))) => {

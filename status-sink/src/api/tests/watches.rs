@@ -91,7 +91,7 @@ async fn cel_sees_the_change_itself() {
 async fn an_envelope_carries_what_was_asked_for() {
     let center = Center::with(&TWO).await;
     let query = format!(
-        "resourceVersion={}&envelope=prev,cause,current&fieldSelector=status.state%3Drunning",
+        "resourceVersion={}&envelope=prev,cause,current,ts&fieldSelector=status.state%3Drunning",
         center.version().await
     );
     let mut watch = center.watch(&query).await;
@@ -102,8 +102,9 @@ async fn an_envelope_carries_what_was_asked_for() {
     assert_eq!(event["prev"]["status"]["state"], "running");
     assert_eq!(event["current"]["status"]["state"], "crashed");
     assert_eq!(event["cause"], "api");
+    assert_eq!(event["ts"], 1_795_460_431_000_i64);
     let keys: Vec<&String> = event.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["type", "object", "prev", "cause", "current"]);
+    assert_eq!(keys, ["type", "object", "prev", "cause", "ts", "current"]);
 }
 
 #[tokio::test]
@@ -163,6 +164,19 @@ async fn everything_is_streamed_in_order_however_much_it_is() {
         assert_eq!(watch.told().await, format!("ADDED vm-{n:04} running"));
     }
     watch.all_told(["BOOKMARK"]).await;
+}
+
+#[tokio::test]
+async fn more_listeners_than_allowed_are_told_to_come_back() {
+    let center = Center::of(&format!("listeners_max: 2\n{KINDS}"));
+    center.sink.warmed_up();
+    let first = center.watch("").await;
+    let _second = center.watch("").await;
+    let refused = center.get(&format!("{VMS}?watch=true")).await;
+    refused.refused(429, "TooManyRequests", "2 listeners already");
+    assert_eq!(refused.headers["retry-after"], "1");
+    assert_eq!(center.sink.api.metrics.refused_watches.get(), 1);
+    drop(first);
 }
 
 #[tokio::test]

@@ -138,9 +138,9 @@ impl<'r> Reading<'r> {
             return true;
         }
         let Block { objects, meanings, .. } = &self.block;
-        let taken = self.taken.get_or_insert_with(|| {
-            objects.iter().copied().zip(meanings.iter().copied()).collect()
-        });
+        let taken = self
+            .taken
+            .get_or_insert_with(|| objects.iter().copied().zip(meanings.iter().copied()).collect());
         taken.insert((object, meaning))
     }
 
@@ -153,7 +153,7 @@ impl<'r> Reading<'r> {
             let (object, meaning) = (self.before.objects[at], self.before.meanings[at]);
             let of = self.before.uses[usize::from(meaning)];
             let was_told = self.before.last[at].to_bits() == STALE_MARKER.to_bits();
-            if of.is_from_label && !was_told || self.is_free(object, meaning) && !was_told {
+            if !was_told && (of.is_from_label || self.is_free(object, meaning)) {
                 words.push(Word { object, of, said: None });
             }
         }
@@ -174,4 +174,3 @@ fn fill_key<'l>(
     }
     template.name.fill_name(&label, path)
 }
-

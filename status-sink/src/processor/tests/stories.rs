@@ -13,9 +13,8 @@ const STOPPED: &str = "hci_vm_state{vmid=1,state=stopped} 1";
 /// What a state set prints when the VM is in `state`.
 fn state_set(vmid: &str, state: &str) -> String {
     let states = ["running", "stopped", "crashed"];
-    let line = |it: &&str| {
-        format!("hci_vm_state{{vmid={vmid},state={it}}} {}\n", u8::from(*it == state))
-    };
+    let line =
+        |it: &&str| format!("hci_vm_state{{vmid={vmid},state={it}}} {}\n", u8::from(*it == state));
     states.iter().map(line).collect()
 }
 
@@ -35,11 +34,14 @@ fn a_page_makes_objects_with_all_their_fields_in_one_event_each() {
                 hci_vm_cpu_usage_ratio{vmid=1} 0.25\n\
                 node_load1{} 3";
     script.scrape("h1", page);
-    expect(&mut script, &[
-        "+h1: up=true",
-        "+1: state=running haEnabled=true power=on cpuUsage=0.25 host=h1 hostUp=true",
-        "+2: state=stopped power=off host=h1 hostUp=true",
-    ]);
+    expect(
+        &mut script,
+        &[
+            "+h1: up=true",
+            "+1: state=running haEnabled=true power=on cpuUsage=0.25 host=h1 hostUp=true",
+            "+2: state=stopped power=off host=h1 hostUp=true",
+        ],
+    );
     let object = script.get("VirtualMachine", "1").unwrap();
     assert_eq!(object.labels.get("host"), Some("h1"));
     assert_eq!(object.condition("Fresh").unwrap().status.word(), "True");
@@ -382,13 +384,16 @@ fn an_object_that_only_the_api_knows_stays() {
     script.scrape("h1", RUNNING);
     script.scrape("h1", "");
     script.wait(1e6);
-    expect(&mut script, &[
-        "+9: state=starting host=h1",
-        "+h1: up=true",
-        "9: hostUp=true",
-        "+1: state=running host=h1 hostUp=true",
-        "-1",
-    ]);
+    expect(
+        &mut script,
+        &[
+            "+9: state=starting host=h1",
+            "+h1: up=true",
+            "9: hostUp=true",
+            "+1: state=running host=h1 hostUp=true",
+            "-1",
+        ],
+    );
 }
 
 #[test]
@@ -440,7 +445,8 @@ fn the_time_of_an_object_of_the_api_is_over_when_its_ttl_ends() {
 #[test]
 fn a_kind_may_keep_what_is_absent_or_say_what_it_is_then() {
     let kinds = |absent: &str| {
-        KINDS.replace("    stale_after: 15s", &format!("    stale_after: 15s\n    absent: {absent}"))
+        KINDS
+            .replace("    stale_after: 15s", &format!("    stale_after: 15s\n    absent: {absent}"))
     };
     let mut script = Scripted::with_kinds(&kinds("keep"));
     script.scrape("h1", RUNNING);
@@ -506,4 +512,50 @@ fn a_series_that_ends_by_a_stale_marker_ends_its_object() {
     expect(&mut script, &["2: no power"]);
     script.clock.advance(Duration::from_secs(1));
     assert_eq!(script.show("VirtualMachine", "2"), "host=h1 hostUp=true");
+}
+
+#[test]
+fn an_object_of_page_and_report_loses_what_only_the_page_says() {
+    let mut script = Scripted::new();
+    script.scrape("h1", "hci_host_phase{phase=ready} 1");
+    expect(&mut script, &["+h1: up=true", "h1: phase=ready"]);
+    script.scrape("h1", "");
+    expect(&mut script, &["h1: no phase"]);
+    script.scrape("h1", "hci_host_phase{phase=ready} 1");
+    script.fail("h1", "timeout");
+    expect(&mut script, &["h1: phase=ready", "h1: up=false"]);
+}
+
+#[test]
+fn a_state_that_changes_its_series_does_not_make_a_claim_newer() {
+    let mut script = Scripted::new();
+    script.scrape("h1", RUNNING);
+    script.wait(1.0);
+    script.scrape("h2", RUNNING);
+    script.wait(1.0);
+    script.scrape("h1", STOPPED);
+    script.events();
+    for _ in 0..4 {
+        script.wait(5.0);
+        script.fail("h1", "timeout");
+        script.scrape("h2", RUNNING);
+    }
+    script.scrape("h1", RUNNING);
+    script.wait(1.0);
+    script.scrape("h1", STOPPED);
+    expect(&mut script, &["h1: up=false", "h1: up=true"]);
+    assert_eq!(script.show("VirtualMachine", "1"), "state=running host=h2 hostUp=true");
+}
+
+#[test]
+fn what_only_a_reporter_said_that_is_gone_is_no_longer_known() {
+    let mut script = Scripted::new();
+    script.scrape("h1", RUNNING);
+    script.scrape("backup", "hci_vm_power{vmid=1,host=h1} 1");
+    script.events();
+    script.wait(1.0);
+    script.scrape("backup", "");
+    expect(&mut script, &[]);
+    script.scrape("h1", RUNNING);
+    expect(&mut script, &["1: no power"]);
 }
