@@ -1,3 +1,4 @@
 //! Stories of who may change what.
 
+mod orders;
 mod stories;

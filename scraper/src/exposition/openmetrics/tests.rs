@@ -95,78 +95,71 @@ fn metadata_is_type_help_and_unit() {
     check("# UNIT a_seconds seconds\n# UNIT b \n", &["unit a_seconds: seconds", "unit b: "]);
 }
 
+/// Malformed pages, and how the words of their refusal begin.
+const MALFORMED: &[(&str, &str)] = &[
+    ("", "data does not end with # EOF"),
+    ("\n", "expected a valid start token, got \"\\n\" (\"INVALID\") while parsing: \"\\n\""),
+    ("metric 1", "data does not end with # EOF"),
+    ("metric 1\n", "data does not end with # EOF"),
+    ("m_total 1 # {aa=\"bb\"} 4", "data does not end with # EOF"),
+    ("a\n#EOF\n", "expected value after metric, got \"\\n\" (\"INVALID\") while parsing: \"a\\n\""),
+    (" a 1\n", "expected a valid start token, got \" \" (\"INVALID\") while parsing: \" \""),
+    ("# TYPE u untyped\n", "invalid metric type \"untyped\""),
+    ("# TYPE c counter \n", "invalid metric type \"counter \""),
+    ("# TYPE c  counter\n", "invalid metric type \" counter\""),
+    ("#  TYPE c counter\n", "expected a valid start token, got \"#"),
+    ("# comment\n", "expected a valid start token, got \"#"),
+    (
+        "# TYPE \n",
+        "expected metric name after TYPE, got \"\\n\" (\"INVALID\") while parsing: \"# TYPE \\n\"",
+    ),
+    ("# TYPE m\n", "expected text in TYPE"),
+    ("# UNIT metric suffix\n", "unit \"suffix\" not a suffix of metric \"metric\""),
+    ("# UNIT metricsuffix suffix\n", "unit \"suffix\" not a suffix of metric \"metricsuffix\""),
+    ("# UNIT suffix suffix\n", "unit \"suffix\" not a suffix of metric \"suffix\""),
+    ("# HELP m\n", "expected text in HELP"),
+    ("# HELP m x", "expected text in HELP"),
+    ("a\t1\n", "expected value after metric, got \"\\t\" (\"INVALID\") while parsing: \"a\\t\""),
+    ("a  1\n", "expected value after metric"),
+    (
+        "a 1\t2\n",
+        "strconv.ParseFloat: parsing \"1\\t2\": invalid syntax while parsing: \"a 1\\t2\"",
+    ),
+    ("a 1 2 \n", "expected next entry after timestamp"),
+    ("a 1 2 #\n", "expected next entry after timestamp"),
+    ("a 1 1z\n", "strconv.ParseFloat: parsing \"1z\": invalid syntax while parsing: \"a 1 1z\""),
+    ("a 1 1 1\n", "expected next entry after timestamp"),
+    ("a 1 NaN\n", "invalid timestamp NaN"),
+    ("a 1 Inf\n", "invalid timestamp +Inf"),
+    ("a 1 # {a=\"b\"} 4 -Inf\n", "invalid exemplar timestamp -Inf"),
+    ("# EOF\na 1", "unexpected data after # EOF"),
+    ("# EOF\n\n", "unexpected data after # EOF"),
+    ("# EOFa 1", "unexpected data after # EOF"),
+    ("a{b='c'} 1\n", "expected label value, got \"'\" (\"INVALID\") while parsing: \"a{b='\""),
+    ("a{,b=\"c\"} 1\n", "expected label name, got \",b\" (\"COMMA\") while parsing: \"a{,b\""),
+    (
+        "a{b=\"c\"d=\"e\"} 1\n",
+        "expected comma or brace close, got \"d=\" (\"LNAME\") while parsing: \"a{b=\\\"c\\\"d=\"",
+    ),
+    ("a{b=\"c\", d=\"e\"} 1\n", "expected label name, got \" \" (\"INVALID\")"),
+    ("a{b=\n", "expected label value, got \"\\n\" (\"INVALID\") while parsing: \"a{b=\\n\""),
+    ("a{b=\"x\ny\"} 1\n", "expected label value"),
+    ("{A}0\n", "expected equal, got \"}0\" (\"BCLOSE\") while parsing: \"{A}0\""),
+    ("{b=\"c\",} 1\n", "metric name not set while parsing: \"{b=\\\"c\\\",}"),
+    ("foo 0x1p-3\n", "unsupported character in float while parsing: \"foo 0x1p-3\""),
+    ("a{b=\"c\"}1\n", "expected value after metric, got \"1\" (\"INVALID\")"),
+    (
+        "a 1 # {aa=bb}\n",
+        "expected label value, got \"b\" (\"INVALID\") while parsing: \"a 1 # {aa=b\"",
+    ),
+    ("a 1 # {aa=\"bb\"}\n", "expected value after exemplar labels, got \"\\n\" (\"INVALID\")"),
+    ("a 1 # {bb}", "expected equal, got \"}\" (\"BCLOSE\") while parsing: \"a 1 # {bb}\""),
+    ("a 1 # {\"bb\"} 1\n", "expected label name, got \"} \" (\"BCLOSE\")"),
+];
+
 #[test]
 fn malformed_pages_are_refused_in_the_words_of_prometheus() {
-    let refused = [
-        ("", "data does not end with # EOF"),
-        ("\n", "expected a valid start token, got \"\\n\" (\"INVALID\") while parsing: \"\\n\""),
-        ("metric 1", "data does not end with # EOF"),
-        ("metric 1\n", "data does not end with # EOF"),
-        ("m_total 1 # {aa=\"bb\"} 4", "data does not end with # EOF"),
-        (
-            "a\n#EOF\n",
-            "expected value after metric, got \"\\n\" (\"INVALID\") while parsing: \"a\\n\"",
-        ),
-        (" a 1\n", "expected a valid start token, got \" \" (\"INVALID\") while parsing: \" \""),
-        ("# TYPE u untyped\n", "invalid metric type \"untyped\""),
-        ("# TYPE c counter \n", "invalid metric type \"counter \""),
-        ("# TYPE c  counter\n", "invalid metric type \" counter\""),
-        ("#  TYPE c counter\n", "expected a valid start token, got \"#"),
-        ("# comment\n", "expected a valid start token, got \"#"),
-        (
-            "# TYPE \n",
-            "expected metric name after TYPE, got \"\\n\" (\"INVALID\") while parsing: \"# TYPE \\n\"",
-        ),
-        ("# TYPE m\n", "expected text in TYPE"),
-        ("# UNIT metric suffix\n", "unit \"suffix\" not a suffix of metric \"metric\""),
-        ("# UNIT metricsuffix suffix\n", "unit \"suffix\" not a suffix of metric \"metricsuffix\""),
-        ("# UNIT suffix suffix\n", "unit \"suffix\" not a suffix of metric \"suffix\""),
-        ("# HELP m\n", "expected text in HELP"),
-        ("# HELP m x", "expected text in HELP"),
-        (
-            "a\t1\n",
-            "expected value after metric, got \"\\t\" (\"INVALID\") while parsing: \"a\\t\"",
-        ),
-        ("a  1\n", "expected value after metric"),
-        (
-            "a 1\t2\n",
-            "strconv.ParseFloat: parsing \"1\\t2\": invalid syntax while parsing: \"a 1\\t2\"",
-        ),
-        ("a 1 2 \n", "expected next entry after timestamp"),
-        ("a 1 2 #\n", "expected next entry after timestamp"),
-        (
-            "a 1 1z\n",
-            "strconv.ParseFloat: parsing \"1z\": invalid syntax while parsing: \"a 1 1z\"",
-        ),
-        ("a 1 1 1\n", "expected next entry after timestamp"),
-        ("a 1 NaN\n", "invalid timestamp NaN"),
-        ("a 1 Inf\n", "invalid timestamp +Inf"),
-        ("a 1 # {a=\"b\"} 4 -Inf\n", "invalid exemplar timestamp -Inf"),
-        ("# EOF\na 1", "unexpected data after # EOF"),
-        ("# EOF\n\n", "unexpected data after # EOF"),
-        ("# EOFa 1", "unexpected data after # EOF"),
-        ("a{b='c'} 1\n", "expected label value, got \"'\" (\"INVALID\") while parsing: \"a{b='\""),
-        ("a{,b=\"c\"} 1\n", "expected label name, got \",b\" (\"COMMA\") while parsing: \"a{,b\""),
-        (
-            "a{b=\"c\"d=\"e\"} 1\n",
-            "expected comma or brace close, got \"d=\" (\"LNAME\") while parsing: \"a{b=\\\"c\\\"d=\"",
-        ),
-        ("a{b=\"c\", d=\"e\"} 1\n", "expected label name, got \" \" (\"INVALID\")"),
-        ("a{b=\n", "expected label value, got \"\\n\" (\"INVALID\") while parsing: \"a{b=\\n\""),
-        ("a{b=\"x\ny\"} 1\n", "expected label value"),
-        ("{A}0\n", "expected equal, got \"}0\" (\"BCLOSE\") while parsing: \"{A}0\""),
-        ("{b=\"c\",} 1\n", "metric name not set while parsing: \"{b=\\\"c\\\",}"),
-        ("foo 0x1p-3\n", "unsupported character in float while parsing: \"foo 0x1p-3\""),
-        ("a{b=\"c\"}1\n", "expected value after metric, got \"1\" (\"INVALID\")"),
-        (
-            "a 1 # {aa=bb}\n",
-            "expected label value, got \"b\" (\"INVALID\") while parsing: \"a 1 # {aa=b\"",
-        ),
-        ("a 1 # {aa=\"bb\"}\n", "expected value after exemplar labels, got \"\\n\" (\"INVALID\")"),
-        ("a 1 # {bb}", "expected equal, got \"}\" (\"BCLOSE\") while parsing: \"a 1 # {bb}\""),
-        ("a 1 # {\"bb\"} 1\n", "expected label name, got \"} \" (\"BCLOSE\")"),
-    ];
-    for (page, want) in refused {
+    for (page, want) in MALFORMED {
         let got = read(page.as_bytes());
         assert!(got.lines().last().unwrap_or_default().starts_with(want), "{page:?}: {got}");
     }
