@@ -30,6 +30,7 @@ mod latest_exemplars;
 mod lines;
 mod plan;
 mod rebuild;
+mod seen;
 mod settle;
 
 use std::collections::HashSet;
@@ -50,7 +51,8 @@ use gather::Gathered;
 use latest_exemplars::LatestExemplars;
 use lines::{LineHash, Lines};
 use rebuild::{Rebuild, Rebuilt, Refused, Task};
-use settle::{Before, Living, Stamps};
+use seen::{Seen, Survivors};
+use settle::{Before, Living, Stamps, WITH_PAGE};
 
 pub(crate) use gather::Room;
 
@@ -71,6 +73,8 @@ pub(crate) struct PageCache {
     format: Option<Format>,
     lines: Lines,
     layout: Option<Arc<Layout>>,
+    /// Series at the end of the layout that no line gives: refused pages had them.
+    strays: usize,
     living: Living,
     stamps: Stamps,
     exemplars: LatestExemplars,
@@ -80,6 +84,8 @@ pub(crate) struct PageCache {
     counts: PageCounts,
     /// Lines that failed scrapes since the last good one have counted as added series.
     counted_before: HashSet<u64>,
+    /// What a page that was just refused had said.
+    seen: Seen,
 }
 
 /// The times of a scrape, in milliseconds since the epoch.
@@ -157,8 +163,8 @@ impl Shared {
 impl PageCache {
     /// Knows no line yet.
     pub(crate) fn new(shared: &Arc<Shared>, rules: Arc<SampleRules>) -> PageCache {
-        let (format, lines, layout, living, stamps) = Default::default();
-        let (exemplars, page_ms, counts, counted_before) = Default::default();
+        let (format, lines, layout, strays, living, stamps) = Default::default();
+        let (exemplars, page_ms, counts, counted_before, seen) = Default::default();
         let shared = Arc::clone(shared);
         PageCache {
             shared,
@@ -166,12 +172,14 @@ impl PageCache {
             format,
             lines,
             layout,
+            strays,
             living,
             stamps,
             exemplars,
             page_ms,
             counts,
             counted_before,
+            seen,
         }
     }
 
@@ -184,7 +192,8 @@ impl PageCache {
     /// Reads one page and pushes its samples to `out`.
     ///
     /// # Errors
-    /// When the whole page is refused. Then nothing was pushed and nothing is forgotten.
+    /// When the whole page is refused. Then nothing was pushed and nothing is forgotten:
+    /// [`PageCache::end`] must follow.
     pub(crate) fn read(
         &mut self,
         body: &[u8],
@@ -208,20 +217,33 @@ impl PageCache {
     }
 
     /// The scrape failed, or the target is scraped no more: pushes the last page's layout with a
-    /// stale marker for every series that has not ended yet. Pushes nothing if there is none.
+    /// stale marker for every series that has not ended yet, but for those that a page which was
+    /// just refused has named. Pushes nothing if there is none.
     pub(crate) fn end(&mut self, room: &mut Room, out: &mut Vec<Samples>) {
-        let Some(layout) = &self.layout else { return };
-        if self.living == Living::None || layout.is_empty() {
-            return;
-        }
-        let mut gathered = room.take_absent(layout.len());
-        for (at, value) in gathered.values.iter_mut().enumerate() {
-            if self.living.has(at as u32) {
-                *value = STALE_MARKER;
+        let seen = std::mem::take(&mut self.seen);
+        if let Some(layout) = self.layout.as_ref().filter(|_| self.living != Living::None) {
+            let mut gathered = room.take_absent(layout.len());
+            let mut any = false;
+            for (at, value) in (0..).zip(gathered.values.iter_mut()) {
+                if self.living.has(at) && !seen.has(at) {
+                    *value = STALE_MARKER;
+                    any = true;
+                }
+            }
+            if any {
+                out.push(gathered.into_samples(Arc::clone(layout), None));
+            } else {
+                room.give(gathered);
             }
         }
-        out.push(gathered.into_samples(Arc::clone(layout), None));
-        self.living = Living::None;
+        let symbols = &self.shared.symbols;
+        let survivors = seen.survivors(symbols, self.layout.take(), self.strays);
+        Survivors { layout: self.layout, strays: self.strays, living: self.living } = survivors;
+        if !self.stamps.is_empty() {
+            let len = self.layout.as_ref().map_or(0, |layout| layout.len());
+            self.stamps.truncate(len - self.strays);
+            self.stamps.resize(len, WITH_PAGE);
+        }
     }
 
     /// The layout of the last good page.
@@ -248,7 +270,7 @@ impl PageCache {
     ) -> Result<PageCounts, PageError> {
         let mut gathered = room.take();
         let mut followed = None;
-        if self.format == Some(format) {
+        if self.format == Some(format) && self.strays == 0 {
             let expected = Expected {
                 hash: &self.shared.hash,
                 lines: &self.lines,
@@ -257,8 +279,8 @@ impl PageCache {
                 scrape_ms: times.timestamp_ms,
             };
             let got = expected.follow::<G>(page, &mut gathered);
-            if got.complete {
-                return self.take_same_lines(gathered, times, room, out);
+            if got.complete && !self.is_over_limit(&gathered) {
+                return Ok(self.take_same_lines(gathered, times, out));
             }
             followed = Some(got);
         }
@@ -318,12 +340,19 @@ impl PageCache {
                 Ok(self.take_new_lines(rebuilt, times, room, out))
             }
             Err(refused) => {
-                let Refused { error, counted, gathered } = *refused;
+                let Refused { error, counted, seen, gathered } = *refused;
                 room.give(gathered);
+                self.seen = seen;
                 self.remember_counted(&counted);
                 Err(error)
             }
         }
+    }
+
+    /// Whether a page with the lines of the one before has too many samples.
+    fn is_over_limit(&self, gathered: &Gathered) -> bool {
+        let limit = self.rules.limits.samples;
+        limit > 0 && self.counts.kept - gathered.duplicates > limit
     }
 
     /// The page has the lines of the one before.
@@ -331,19 +360,13 @@ impl PageCache {
         &mut self,
         mut gathered: Gathered,
         times: ScrapeTimes,
-        room: &mut Room,
         out: &mut Vec<Samples>,
-    ) -> Result<PageCounts, PageError> {
+    ) -> PageCounts {
         let mut counts = PageCounts { duplicates: gathered.duplicates, ..self.counts };
-        let limit = self.rules.limits.samples;
-        if limit > 0 && counts.kept - counts.duplicates > limit {
-            room.give(gathered);
-            return Err(PageError { fault: PageFault::SampleLimit, counts });
-        }
         self.settle(&mut gathered, None, times, &mut counts);
         let layout = self.layout.as_ref().expect("lines that are known have a layout");
         out.push(gathered.into_samples(Arc::clone(layout), None));
-        Ok(counts)
+        counts
     }
 
     /// The page has other lines than the one before.
@@ -361,7 +384,7 @@ impl PageCache {
             self.push_vanished(carried, times, room, out);
         }
         self.settle(&mut gathered, carried.as_ref(), times, &mut counts);
-        self.lines = lines;
+        (self.lines, self.strays) = (lines, 0);
         self.layout = Some(Arc::clone(&layout));
         out.push(gathered.into_samples(layout, carried));
         counts

@@ -140,8 +140,13 @@ impl SampleRules {
         labels.set(METRIC_NAME, exposed.name);
         let mut repeated: SmallVec<[(&str, &str); 2]> = SmallVec::new();
         for (name, value) in exposed.labels {
-            if exposed.has(name) > 1 && !repeated.iter().any(|(known, _)| known == name) {
-                repeated.push((name, exposed.first(name)));
+            if exposed.has(name) > 1 {
+                if exposed.empties(name) {
+                    continue;
+                }
+                if !repeated.iter().any(|(known, _)| known == name) {
+                    repeated.push((name, exposed.first(name)));
+                }
             }
             if labels.get(name).is_empty() {
                 labels.set(&**name, &**value);
@@ -247,6 +252,12 @@ impl<'l> Exposed<'l> {
     fn has(&self, name: &str) -> usize {
         let named = usize::from(name == METRIC_NAME);
         named + self.labels.iter().filter(|(label, _)| label == name).count()
+    }
+
+    /// Whether the target names the label without a value: then it has none, whatever else the
+    /// target says of it (Prometheus' label builder deletes it by name).
+    fn empties(&self, name: &str) -> bool {
+        self.labels.iter().any(|(label, value)| label == name && value.is_empty())
     }
 
     /// The first value of a label that the target names.

@@ -165,7 +165,7 @@ impl Fetcher {
         let prepared = self.request.as_ref();
         let prepared = prepared.map_err(|error| ScrapeError::Request { source: error.clone() })?;
         if prepared.socket.is_none() && !self.client.is_direct(&prepared.uri) {
-            return exchange_by_client(&self.client, prepared, clock).await;
+            return Box::pin(exchange_by_client(&self.client, prepared, clock)).await;
         }
         let mut headers = prepared.headers.clone();
         let generation = self.client.sign(&prepared.uri, &mut headers).await?;
@@ -175,7 +175,7 @@ impl Fetcher {
         loop {
             let mut connection = match kept.take() {
                 Some(connection) => connection,
-                None => connect(&self.client, prepared, &self.url, generation).await?,
+                None => Box::pin(connect(&self.client, prepared, &self.url, generation)).await?,
             };
             let mut request = Request::new(Empty::new());
             *request.uri_mut() = prepared.path.clone();
@@ -185,7 +185,8 @@ impl Fetcher {
                 Ok(response)
                     if response.status().is_redirection() && self.client.follows_redirects() =>
                 {
-                    return exchange_by_client(&self.client, prepared, clock).await;
+                    let followed = follow(&self.client, prepared, headers, response, sent);
+                    return Box::pin(followed).await;
                 }
                 Ok(response) => {
                     connection.used = true;
@@ -193,8 +194,9 @@ impl Fetcher {
                     let (head, body) = response.into_parts();
                     return Ok(Response { sent, head, body });
                 }
-                // The target closed it while it was idle: ask again on a fresh one.
-                Err(_) if was_used => {}
+                // The target closed it while it was idle: ask again on a fresh one. An answer
+                // that makes no sense is an answer.
+                Err(source) if was_used && !source.is_parse() => {}
                 Err(source) => return Err(failed(&self.url, source)),
             }
         }
@@ -247,6 +249,27 @@ async fn exchange_by_client(
     let sent = clock.now();
     let (head, body) = client.send(request).await?.into_parts();
     Ok(Response { sent, head, body })
+}
+
+/// Goes where an answer leads; a redirection that leads nowhere is the answer.
+async fn follow(
+    client: &Client,
+    prepared: &Prepared,
+    headers: HeaderMap,
+    answer: http::Response<Incoming>,
+    sent: Moment,
+) -> Result<Response, ScrapeError> {
+    let mut request = Request::new(Bytes::new());
+    *request.uri_mut() = prepared.uri.clone();
+    *request.headers_mut() = headers;
+    let (head, body) = answer.into_parts();
+    Ok(match client.follow(request, &head).await? {
+        Some(last) => {
+            let (head, body) = last.into_parts();
+            Response { sent, head, body }
+        }
+        None => Response { sent, head, body },
+    })
 }
 
 fn failed(url: &Arc<str>, source: hyper::Error) -> ScrapeError {

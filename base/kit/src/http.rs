@@ -152,13 +152,32 @@ impl Client {
     /// # Errors
     /// When there is no answer. Any status is an answer.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response, SendError> {
-        let mut hop = Hop::first(request);
+        self.send_from(Hop::first(request)).await
+    }
+
+    /// Goes where `answer` leads, which came to `request` over a connection of the caller's own
+    /// ([`Client::open`]). `None` if it leads nowhere: it is the last answer.
+    ///
+    /// # Errors
+    /// When there is no last answer.
+    pub async fn follow(
+        &self,
+        request: Request<Bytes>,
+        answer: &http::response::Parts,
+    ) -> Result<Option<Response>, SendError> {
+        match Hop::first(request).next(answer.status, &answer.headers)? {
+            Some(next) => self.send_from(next).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn send_from(&self, mut hop: Hop) -> Result<Response, SendError> {
         loop {
             let response = self.send_once(&hop).await?;
             if !self.0.config.follow_redirects {
                 return Ok(response);
             }
-            match hop.next(&response)? {
+            match hop.next(response.status(), response.headers())? {
                 Some(next) => hop = next,
                 None => return Ok(response),
             }

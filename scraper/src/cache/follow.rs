@@ -130,14 +130,15 @@ impl Followed {
     }
 }
 
-/// The value of a line in its most common form, ` 1.5\n`, and where the next line starts.
+/// The value of a line in its most common form, ` 1.5\n`, and where the next line starts. Zero has
+/// no sign: remote write, as Prometheus encodes it, has none either.
 #[inline(always)]
 pub(super) fn plain_value(page: &[u8], end: usize) -> Option<(f64, usize)> {
     if page.get(end) != Some(&b' ') {
         return None;
     }
     let (value, end) = number::scan_float(page, end + 1)?;
-    (page.get(end) == Some(&b'\n')).then_some((value, end + 1))
+    (page.get(end) == Some(&b'\n')).then_some((value + 0.0, end + 1))
 }
 
 /// A sample in any form; none if it is malformed or the series does not end here.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{ABSENT, Carried, Exemplar, Histogram, Layout, Role, Samples, Stamped};
+use model::{ABSENT, Carried, Exemplar, Histogram, Layout, Role, Samples, Stamped, is_absent};
 
 use crate::exposition::{RawExemplar, Sample};
 
@@ -33,11 +33,10 @@ impl Gathered {
     /// The sample of the first line of a series.
     #[inline]
     pub(super) fn first(&mut self, series: u32, sample: Sample, honor_timestamps: bool) {
+        let value = unsigned_zero(sample.value);
         match sample.timestamp_ms.filter(|_| honor_timestamps) {
-            None => self.values[series as usize] = sample.value,
-            Some(timestamp_ms) => {
-                self.stamped.push(Stamped { series, timestamp_ms, value: sample.value });
-            }
+            None => self.values[series as usize] = value,
+            Some(timestamp_ms) => self.stamped.push(Stamped { series, timestamp_ms, value }),
         }
         self.exemplar(series, sample.exemplar);
     }
@@ -46,11 +45,12 @@ impl Gathered {
     /// Prometheus' agent sends both.
     pub(super) fn other(&mut self, series: u32, sample: Sample, honor: bool, scrape_ms: i64) {
         let own = sample.timestamp_ms.filter(|_| honor);
-        if own.is_none() && model::is_absent(self.values[series as usize]) {
+        if own.is_none() && is_absent(self.values[series as usize]) {
             return self.first(series, sample, false);
         }
         let timestamp_ms = own.unwrap_or(scrape_ms);
-        self.stamped.push(Stamped { series, timestamp_ms, value: sample.value });
+        let value = unsigned_zero(sample.value);
+        self.stamped.push(Stamped { series, timestamp_ms, value });
         self.exemplar(series, sample.exemplar);
     }
 
@@ -64,6 +64,19 @@ impl Gathered {
             self.duplicates += 1;
         }
         kept
+    }
+
+    /// By series, up to `full_at`: whether it has a sample that keeps it alive.
+    pub(super) fn taken(&self, full_at: Option<u32>, track_stamped: bool) -> Vec<bool> {
+        let mut taken: Vec<bool> = self.values.iter().map(|value| !is_absent(*value)).collect();
+        for (series, own_ms, _) in &self.histograms {
+            taken[*series as usize] |= own_ms.is_none() || track_stamped;
+        }
+        for stamped in self.stamped.iter().filter(|_| track_stamped) {
+            taken[stamped.series as usize] = true;
+        }
+        taken.truncate(full_at.map_or(usize::MAX, |full_at| full_at as usize));
+        taken
     }
 
     /// Forgets all samples, keeps the memory.
@@ -125,6 +138,11 @@ impl Room {
             self.spare.push(gathered);
         }
     }
+}
+
+/// Zero without a sign, everything else as it is.
+fn unsigned_zero(value: f64) -> f64 {
+    if value == 0.0 { 0.0 } else { value }
 }
 
 /// Sorts by series, what it has not sorted already.

@@ -11,6 +11,7 @@ use super::families::{Described, belongs};
 use super::gather::Gathered;
 use super::identity::{Became, Identity};
 use super::lines::{Canonical, Kind, Lines, Mark};
+use super::seen::Seen;
 use super::{PageFault, Shared};
 
 /// The series of the new page, so far.
@@ -335,6 +336,24 @@ impl<'r> Plan<'r> {
         }
         let carried = self.old_layout.map(|layout| Carried { from: layout.id(), index });
         (self.lines.packed(), builder.build(), carried)
+    }
+
+    /// The series for which `is_taken` holds, of a page that is refused.
+    pub(super) fn seen(self, is_taken: impl Fn(u32) -> bool) -> Seen {
+        let mut seen = Seen::default();
+        let mut fresh: Vec<Option<Labels>> = self.fresh.into_iter().map(Some).collect();
+        for (series, planned) in (0..).zip(&self.planned) {
+            match planned.origin {
+                _ if !is_taken(series) => {}
+                Origin::Old(old) => seen.old.push(old),
+                Origin::Fresh(at) => {
+                    let family = Arc::clone(&self.families[planned.family as usize]);
+                    seen.fresh.extend(fresh[at as usize].take().map(|labels| (labels, family)));
+                }
+            }
+        }
+        seen.old.sort_unstable();
+        seen
     }
 
     /// The series are those of before, if perhaps in another order: the layout stays, and each

@@ -15,6 +15,7 @@ use super::follow::{Followed, plain_value};
 use super::gather::Gathered;
 use super::lines::{Canonical, Kind, Lines, Mark, NO_SERIES};
 use super::plan::{Place, Plan};
+use super::seen::Seen;
 use super::{PageCounts, PageError, PageFault, Shared};
 use crate::exposition::{Grammar, Metadata, Next, Sample, Says, SeriesParts, number, unescape};
 use crate::sample_rules::{Exposed, RuleFault, SampleRules};
@@ -48,6 +49,8 @@ pub(super) struct Rebuild<'r> {
     parts: SeriesParts,
     /// Samples that count for `sample_limit`.
     appended: u64,
+    /// How many series the page had when there were too many samples.
+    full_at: Option<u32>,
     /// The old line that is expected next, and the one before the last jump.
     expected: usize,
     before_jump: usize,
@@ -68,6 +71,8 @@ pub(super) struct Refused {
     pub(super) error: PageError,
     /// New lines that were counted as added.
     pub(super) counted: Vec<u64>,
+    /// The series that were named before the fault.
+    pub(super) seen: Seen,
     /// The memory.
     pub(super) gathered: Gathered,
 }
@@ -91,6 +96,7 @@ impl<'r> Rebuild<'r> {
             trusted: false,
             parts,
             appended: 0,
+            full_at: None,
             expected: 0,
             before_jump: 0,
         }
@@ -155,13 +161,15 @@ impl<'r> Rebuild<'r> {
         let canonical = mark_before(followed.line).map(Mark::canonical).unwrap_or_default();
         (self.counts.scraped, self.counts.kept) = self.plan.take_over(followed.line);
         self.appended = self.counts.kept;
+        let limit = self.task.rules.limits.samples;
+        self.full_at = (limit > 0 && self.appended > limit).then_some(limit as u32);
         if let Some(at) = followed.comments_at {
             self.listen::<G>(page, at)?;
             if !self.plan.is_described() {
                 self.gathered.clear();
                 self.plan.start_afresh();
                 self.counts = PageCounts::default();
-                self.appended = 0;
+                (self.appended, self.full_at) = (0, None);
                 return Ok(0);
             }
         }
@@ -320,7 +328,14 @@ impl<'r> Rebuild<'r> {
         self.counts.kept += 1;
         self.appended += u64::from(appended);
         let limit = self.task.rules.limits.samples;
-        let within_limits = (limit == 0 || self.appended <= limit) && !self.bucket_limit_hit;
+        let is_full = limit > 0 && self.appended > limit;
+        if is_full && self.full_at.is_none() {
+            self.full_at = Some(match place {
+                Place::First(series) => series,
+                _ => self.gathered.values.len() as u32,
+            });
+        }
+        let within_limits = !is_full && !self.bucket_limit_hit;
         let first_time = is_new_line && !matches!(place, Place::Repeat(_));
         if first_time && within_limits && !self.task.counted_before.contains(&hash) {
             self.counts.series_added += 1;
@@ -330,10 +345,12 @@ impl<'r> Rebuild<'r> {
 
     /// The page as it will be remembered, or why it is not, after it was read with this result.
     pub(super) fn conclude(self, read: Result<(), PageFault>) -> Result<Rebuilt, Box<Refused>> {
-        let Rebuild { plan, mut gathered, counts, counted, .. } = self;
+        let Rebuild { task, plan, mut gathered, counts, counted, full_at, .. } = self;
         if let Err(fault) = read {
             let error = PageError { fault, counts };
-            return Err(Box::new(Refused { error, counted, gathered }));
+            let taken = gathered.taken(full_at, task.rules.track_timestamps_staleness);
+            let seen = plan.seen(|series| taken.get(series as usize) == Some(&true));
+            return Err(Box::new(Refused { error, counted, seen, gathered }));
         }
         let (lines, layout, carried) = plan.finish(&mut gathered);
         Ok(Rebuilt { lines, layout, carried, gathered, counts })

@@ -27,7 +27,7 @@ pub(super) enum Living {
 pub(super) type Stamps = Vec<i64>;
 
 /// In [`Stamps`]: the last sample had the timestamp of the last page, if there was any.
-const WITH_PAGE: i64 = i64::MIN;
+pub(super) const WITH_PAGE: i64 = i64::MIN;
 
 /// How far in the future a sample may be.
 const AHEAD_MS_MAX: i64 = 10 * 60 * 1000;
@@ -44,6 +44,16 @@ pub(super) struct Before<'b> {
 }
 
 impl Living {
+    /// Those that are alive.
+    pub(super) fn of(alive: &[bool]) -> Living {
+        let ended: Vec<u32> = (0..alive.len() as u32).filter(|at| !alive[*at as usize]).collect();
+        match ended.len() {
+            all if all == alive.len() => Living::None,
+            0 => Living::All,
+            _ => Living::AllBut(ended),
+        }
+    }
+
     /// Whether series `at` goes on.
     pub(super) fn has(&self, at: u32) -> bool {
         match self {
@@ -71,7 +81,7 @@ impl Before<'_> {
         let mut stamps = vec![WITH_PAGE; gathered.values.len()];
         self.drop_late_values(gathered, times, counts, &mut stamps);
         self.drop_late_stamped(gathered, times, counts, &mut stamps);
-        let ended = self.ended(gathered, times, track_stamped, &stamps);
+        let ended = self.ended(gathered, times, track_stamped);
         let living = if ended.is_empty() { Living::All } else { Living::AllBut(ended) };
         if stamps.iter().all(|stamp| *stamp == WITH_PAGE) {
             stamps = Vec::new();
@@ -112,9 +122,11 @@ impl Before<'_> {
         stamps: &mut Stamps,
     ) {
         let newest_ms = times.now_ms.saturating_add(AHEAD_MS_MAX);
+        let mut early: Vec<u32> = Vec::new();
         let mut is_timely = |series: u32, timestamp_ms: i64| {
             if timestamp_ms > newest_ms {
                 counts.out_of_bounds += 1;
+                early.push(series);
                 return false;
             }
             if self.last(series).is_some_and(|last| timestamp_ms <= last) {
@@ -129,6 +141,15 @@ impl Before<'_> {
         stamped.sort_by_key(|stamped| stamped.series);
         stamped.retain(|stamped| is_timely(stamped.series, stamped.timestamp_ms));
         histograms.retain(|(series, own, _)| own.is_none_or(|own| is_timely(*series, own)));
+        // A new series without a sample that is taken was not added.
+        early.dedup();
+        early.retain(|series| {
+            let taken = stamped.iter().any(|stamped| stamped.series == *series)
+                || histograms.iter().any(|(taken, ..)| taken == series);
+            let has_value = !is_absent(gathered.values[*series as usize]);
+            !taken && !has_value && self.old(*series).is_none()
+        });
+        counts.series_added = counts.series_added.saturating_sub(early.len() as u64);
         for (at, stamp) in stamps.iter_mut().enumerate() {
             // A sample with the scrape's timestamp is the last one, unless a later one is known.
             if !is_absent(gathered.values[at]) && *stamp <= times.timestamp_ms {
@@ -144,13 +165,7 @@ impl Before<'_> {
 
     /// The series without a sample that keeps them alive, after the stale markers of those that
     /// had one before.
-    fn ended(
-        &self,
-        gathered: &mut Gathered,
-        times: ScrapeTimes,
-        track_stamped: bool,
-        stamps: &Stamps,
-    ) -> Vec<u32> {
+    fn ended(&self, gathered: &mut Gathered, times: ScrapeTimes, track_stamped: bool) -> Vec<u32> {
         let mut alive: Vec<bool> = gathered.values.iter().map(|value| !is_absent(*value)).collect();
         for (series, timestamp_ms, _) in &gathered.histograms {
             alive[*series as usize] |= timestamp_ms.is_none() || track_stamped;
@@ -164,7 +179,9 @@ impl Before<'_> {
         let before = gathered.stamped.len();
         for series in &ended {
             let lived = self.old(*series).is_some_and(|old| self.living.has(old));
-            if lived && stamps[*series as usize] < times.timestamp_ms {
+            // A later sample in the same page does not make the marker late.
+            let last = self.explicit(*series).unwrap_or(WITH_PAGE);
+            if lived && last < times.timestamp_ms {
                 let timestamp_ms = times.timestamp_ms;
                 gathered.stamped.push(Stamped {
                     series: *series,
@@ -174,7 +191,7 @@ impl Before<'_> {
             }
         }
         if gathered.stamped.len() > before {
-            gathered.stamped.sort_by_key(|stamped| stamped.series);
+            gathered.stamped.sort_by_key(|stamped| (stamped.series, stamped.timestamp_ms));
         }
         ended
     }

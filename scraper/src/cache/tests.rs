@@ -88,6 +88,15 @@ impl Page {
         counts
     }
 
+    /// The scrape failed: compares what that ends.
+    #[track_caller]
+    fn check_ended(&mut self, want: &[&str]) {
+        self.room.reclaim(&mut self.out);
+        let Page { cache, room, out, .. } = self;
+        cache.end(room, out);
+        self.check_said(want);
+    }
+
     #[track_caller]
     fn check_said(&self, want: &[&str]) {
         let said =

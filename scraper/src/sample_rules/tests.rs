@@ -105,6 +105,7 @@ fn a_repeated_label_fails_the_scrape_unless_it_is_overwritten_or_dropped() {
     case.check("m", &[("a", "1"), ("a", "2")], "label name \"a\" is not unique: invalid sample");
     case.check("m", &[("__name__", "x")], "label name \"__name__\" is not unique: invalid sample");
     case.check("m", &[("job", "1"), ("job", "2")], r#"{__name__="m", exported_job="1", job="j"}"#);
+    case.check("m", &[("a", ""), ("a", "1")], r#"{__name__="m", job="j"}"#);
     let dropping = target(&[("job", "j")]).with(|rules| rules.relabel = rule("labeldrop", "", "a"));
     dropping.check("m", &[("a", "1"), ("a", "2")], r#"{__name__="m", job="j"}"#);
 }

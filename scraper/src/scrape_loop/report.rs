@@ -48,7 +48,7 @@ impl ReportLayout {
         let mut layout = LayoutBuilder::new(symbols);
         let extra = if with_extra { &EXTRA[..] } else { &[] };
         for (name, help, unit) in ALWAYS.iter().chain(extra) {
-            let mut labels = LabelsBuilder::new(target);
+            let mut labels = report_labels(target);
             labels.set("__name__", *name);
             let kind = MetricType::Gauge;
             let (name, help, unit) = ((*name).into(), (*help).into(), (*unit).into());
@@ -80,9 +80,30 @@ impl ReportLayout {
     }
 }
 
+/// The labels of every report: the target's, taken in order, each of which first takes away what
+/// is called after it. So a target label `exported_x` gets lost beside a target label `x` that
+/// comes later, as in Prometheus (`mutateReportSampleLabels`).
+fn report_labels(target: &Labels) -> LabelsBuilder {
+    let mut labels = LabelsBuilder::default();
+    for (name, value) in target.iter() {
+        labels.set(format!("exported_{name}"), "");
+        labels.set(name, value);
+    }
+    labels
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_label_takes_away_what_is_called_after_it() {
+        let target: Labels =
+            [("exported_job", "x"), ("job", "j"), ("exported_a", "kept")].into_iter().collect();
+        let layout = ReportLayout::new(&Symbols::new(), &target, false);
+        let want = r#"{__name__="up", exported_a="kept", job="j"}"#;
+        assert_eq!(layout.0.labels(0).to_string(), want);
+    }
 
     #[test]
     fn reports_carry_the_targets_labels_and_only_those() {

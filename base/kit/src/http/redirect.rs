@@ -8,7 +8,7 @@ use http::header::{
 };
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 
-use super::{Response, SendError};
+use super::SendError;
 
 /// Requests in a row, at most.
 const HOPS_MAX: usize = 10;
@@ -35,14 +35,18 @@ impl Hop {
         Hop { method, uri, headers, body, trusted: true, first_host, number: 1 }
     }
 
-    /// Where `response` leads; `None` if it is the last answer.
-    pub(super) fn next(&self, response: &Response) -> Result<Option<Hop>, SendError> {
-        let keeps_method = match response.status() {
+    /// Where an answer leads; `None` if it is the last one.
+    pub(super) fn next(
+        &self,
+        status: StatusCode,
+        answered: &HeaderMap,
+    ) -> Result<Option<Hop>, SendError> {
+        let keeps_method = match status {
             StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER => false,
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
             _ => return Ok(None),
         };
-        let Some(location) = response.headers().get(LOCATION) else { return Ok(None) };
+        let Some(location) = answered.get(LOCATION) else { return Ok(None) };
         if self.number >= HOPS_MAX {
             return Err(SendError::TooManyRedirects(HOPS_MAX));
         }

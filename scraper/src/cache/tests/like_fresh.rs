@@ -160,6 +160,23 @@ fn alive(page: &Page) -> BTreeSet<String> {
     plain.map(|(series, _)| series).collect()
 }
 
+/// The series that go on.
+fn going_on(page: &Page) -> BTreeSet<String> {
+    let PageCache { layout, living, .. } = &page.cache;
+    let labels = layout.iter().flat_map(|layout| {
+        let alive = (0..layout.len()).filter(|at| living.has(*at as u32));
+        alive.map(|at| layout.labels(at).to_string())
+    });
+    labels.collect()
+}
+
+/// The series that the page ends.
+fn ended(page: &Page) -> BTreeSet<String> {
+    let said = page.said().into_iter();
+    let ended = said.filter(|(_, values)| values.iter().any(|value| value.starts_with("stale")));
+    ended.map(|(series, _)| series).collect()
+}
+
 fn check_sequence(mut lines: Vec<String>, edits: &[Edit], format: Format) {
     let shared = Shared::new(Symbols::new());
     let mut cached = Page::sharing(&shared, rules());
@@ -185,14 +202,8 @@ fn check_sequence(mut lines: Vec<String>, edits: &[Edit], format: Format) {
                     assert_eq!(content(&cached), content(&fresh), "{body:?}");
                 }
                 let now = alive(&cached);
-                let stale: BTreeSet<String> = cached
-                    .said()
-                    .into_iter()
-                    .filter(|(_, values)| values.iter().any(|value| value.starts_with("stale")))
-                    .map(|(series, _)| series)
-                    .collect();
                 let gone: BTreeSet<String> = living.difference(&now).cloned().collect();
-                assert_eq!(stale, gone, "{body:?}");
+                assert_eq!(ended(&cached), gone, "{body:?}");
                 living = now;
             }
             (Err(got), Err(want)) => {
@@ -201,9 +212,16 @@ fn check_sequence(mut lines: Vec<String>, edits: &[Edit], format: Format) {
                     (got.counts.scraped, got.counts.kept),
                     (want.counts.scraped, want.counts.kept)
                 );
-                let Page { cache, room, out, .. } = &mut cached;
-                cache.end(room, out);
-                living.clear();
+                // What was named before the fault goes on, everything else ends.
+                for page in [&mut cached, &mut fresh] {
+                    let Page { cache, room, out, .. } = page;
+                    cache.end(room, out);
+                }
+                let named = going_on(&fresh);
+                assert_eq!(going_on(&cached), named, "{body:?}");
+                let gone: BTreeSet<String> = living.difference(&named).cloned().collect();
+                assert_eq!(ended(&cached), gone, "{body:?}");
+                living = named;
             }
             (got, want) => panic!("{body:?}: cached {got:?}, fresh {want:?}"),
         }

@@ -35,7 +35,7 @@ fn the_layout_stays_the_same_as_long_as_the_series_do() {
 }
 
 #[test]
-fn a_failed_scrape_ends_every_series_and_forgets_no_line() {
+fn a_refused_page_ends_what_it_has_not_named_and_forgets_no_line() {
     let mut page = Page::plain();
     page.counts("a 1\nb 2\n");
     let layout = page.cache.layout().unwrap().id();
@@ -44,16 +44,45 @@ fn a_failed_scrape_ends_every_series_and_forgets_no_line() {
         "strconv.ParseFloat: parsing \"\\xff\": invalid syntax while parsing: \"b \\xff\"",
     );
     assert_eq!(counts, PageCounts { scraped: 1, kept: 1, ..PageCounts::default() });
-    let Page { cache, room, out, .. } = &mut page;
-    cache.end(room, out);
-    page.check_said(&[r#"{__name__="a"} stale"#, r#"{__name__="b"} stale"#]);
-    page.out.clear();
-    let Page { cache, room, out, .. } = &mut page;
-    cache.end(room, out);
-    assert!(page.out.is_empty(), "every series has ended already");
+    page.check_ended(&[r#"{__name__="b"} stale"#]);
+    page.check_ended(&[r#"{__name__="a"} stale"#]);
+    page.check_ended(&[]);
     let counts = page.check("a 3\nb 4\n", &[r#"{__name__="a"} 3"#, r#"{__name__="b"} 4"#]);
     assert_eq!(counts.series_added, 0);
     assert_eq!(page.cache.layout().unwrap().id(), layout);
+}
+
+#[test]
+fn what_a_refused_page_has_named_ends_with_the_page_that_lacks_it() {
+    let mut page = Page::plain();
+    page.counts("a 1\nb 2\n");
+    page.read(b"new 1\na 1\n!").unwrap_err();
+    page.check_ended(&[r#"{__name__="b"} stale"#]);
+    page.read(b"newer 1\nnew 1\n!").unwrap_err();
+    page.check_ended(&[r#"{__name__="a"} stale"#]);
+    let counts = page.check(
+        "a 1\nnewer 3\n",
+        &[r#"{__name__="a"} 1"#, r#"{__name__="new"} stale"#, r#"{__name__="newer"} 3"#],
+    );
+    assert_eq!(counts.series_added, 0, "both were counted when they were refused");
+    page.check("a 1\nnewer 4\n", &[r#"{__name__="a"} 1"#, r#"{__name__="newer"} 4"#]);
+}
+
+#[test]
+fn of_a_page_with_too_many_samples_those_within_the_limit_are_named() {
+    let mut rules = SampleRules::of_target(Labels::default());
+    rules.limits = SampleLimits { samples: 2, ..SampleLimits::default() };
+    let mut page = Page::new(rules);
+    page.check_refused(b"a 1\nb 2\nc 3\n", "sample limit exceeded");
+    page.check_ended(&[]);
+    page.check("a 4\n", &[r#"{__name__="a"} 4"#, r#"{__name__="b"} stale"#]);
+}
+
+#[test]
+fn zero_has_no_sign() {
+    let mut page = Page::plain();
+    page.check("a -0\nb -0 \n", &[r#"{__name__="a"} 0"#, r#"{__name__="b"} 0"#]);
+    page.check("a -0.0\nb -0 \n", &[r#"{__name__="a"} 0"#, r#"{__name__="b"} 0"#]);
 }
 
 #[test]
