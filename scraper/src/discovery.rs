@@ -25,18 +25,20 @@ mod file;
 mod fixed;
 mod group_list;
 mod http;
+mod kubernetes;
 mod nomad;
 mod refresh;
 
 /// Every mechanism, in the order in which Prometheus documents them.
 pub(crate) const MECHANISMS: &[Mechanism] = &[
-    fixed::MECHANISM,  // static_configs
-    file::MECHANISM,   // file_sd_configs
-    http::MECHANISM,   // http_sd_configs
-    dns::MECHANISM,    // dns_sd_configs
-    consul::MECHANISM, // consul_sd_configs
-    docker::MECHANISM, // docker_sd_configs
-    nomad::MECHANISM,  // nomad_sd_configs
+    fixed::MECHANISM,      // static_configs
+    file::MECHANISM,       // file_sd_configs
+    http::MECHANISM,       // http_sd_configs
+    dns::MECHANISM,        // dns_sd_configs
+    consul::MECHANISM,     // consul_sd_configs
+    kubernetes::MECHANISM, // kubernetes_sd_configs
+    docker::MECHANISM,     // docker_sd_configs
+    nomad::MECHANISM,      // nomad_sd_configs
 ];
 
 /// One way of finding targets.

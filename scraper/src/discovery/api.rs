@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use kit::config::{HttpClientConfig, HttpClientSpec};
-use kit::http::{BodyError, Client, SendError};
+use kit::http::{BodyError, Client, Response, SendError};
 use serde::de::DeserializeOwned;
 
 use crate::USER_AGENT;
@@ -74,7 +74,32 @@ impl Api {
         asked.unwrap_or_else(|_| Err(ApiError::TimedOut { url: url.to_owned(), timeout }))
     }
 
+    /// Asks once, and leaves the body to be read as it comes. The timeout is that of the head.
+    pub(super) async fn open(
+        &self,
+        url: &str,
+        headers: &[(&'static str, &str)],
+        timeout: Duration,
+    ) -> Result<Response, ApiError> {
+        let asked = tokio::time::timeout(timeout, self.send(url, headers)).await;
+        asked.unwrap_or_else(|_| Err(ApiError::TimedOut { url: url.to_owned(), timeout }))
+    }
+
     async fn ask(&self, url: &str, headers: &[(&'static str, &str)]) -> Result<Reply, ApiError> {
+        let response = self.send(url, headers).await?;
+        let headers = response.headers().clone();
+        let content_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
+        let content_type = String::from_utf8_lossy(content_type.unwrap_or_default()).into_owned();
+        let body = response.bytes(BODY_BYTES_MAX).await;
+        let body = body.map_err(|source| ApiError::Body { url: url.to_owned(), source })?;
+        Ok(Reply { content_type, headers, body })
+    }
+
+    async fn send(
+        &self,
+        url: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Response, ApiError> {
         let url = || url.to_owned();
         let uri: Uri = url().parse().map_err(|source| ApiError::Url { url: url(), source })?;
         let mut request = Request::new(Bytes::new());
@@ -88,12 +113,7 @@ impl Api {
         if status != StatusCode::OK {
             return Err(ApiError::Status { url: url(), status });
         }
-        let headers = response.headers().clone();
-        let content_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
-        let content_type = String::from_utf8_lossy(content_type.unwrap_or_default()).into_owned();
-        let body = response.bytes(BODY_BYTES_MAX).await;
-        let body = body.map_err(|source| ApiError::Body { url: url(), source })?;
-        Ok(Reply { content_type, headers, body })
+        Ok(response)
     }
 
     /// Asks once and reads the answer as JSON.

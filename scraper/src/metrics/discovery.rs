@@ -50,6 +50,8 @@ pub(crate) struct DiscoveryMetrics {
     pub(crate) dns_lookup_failures: Counter,
     pub(crate) consul_failures: Counter,
     pub(crate) nomad_failures: Counter,
+    pub(crate) kubernetes_failures: Counter,
+    pub(crate) kubernetes_events: Counter,
     consul_duration: Summary<NoLabels>,
     discovered_targets: Family<DiscoveredLabel, Gauge>,
     received_updates: Family<ManagerLabel, Counter>,
@@ -86,6 +88,16 @@ impl DiscoveryMetrics {
             dns_lookup_failures: of_sd(to, "dns_lookup_failures", "Names whose servers failed"),
             consul_failures: of_sd(to, "consul_rpc_failures", "Failures of Consul discovery"),
             nomad_failures: of_sd(to, "nomad_failures", "Failures of Nomad discovery"),
+            kubernetes_failures: of_sd(
+                to,
+                "kubernetes_failures",
+                "Failures of Kubernetes discovery",
+            ),
+            kubernetes_events: counter(
+                to,
+                "rollcall_discovery_kubernetes_events",
+                "Changes of objects that Kubernetes told us",
+            ),
             consul_duration: Summary::register(to, "prometheus_sd_consul_rpc_duration_seconds"),
             discovered_targets: registered(
                 to,
