@@ -45,9 +45,9 @@ pub mod yaml;
 
 pub use duration::Duration;
 pub use http::{
-    Auth, AuthorizationSpec, BasicAuthSpec, Credentials, HeaderConfig, HeaderSpec,
-    HttpClientConfig, HttpClientSpec, OAuth2Config, OAuth2Spec, ProxyConfig, ProxySpec, TlsConfig,
-    TlsSpec, TlsVersion, check_own_headers,
+    AssertionConfig, Auth, AuthorizationSpec, BasicAuthSpec, Credentials, HeaderConfig, HeaderSpec,
+    HttpClientConfig, HttpClientSpec, OAuth2Config, OAuth2Spec, ProxyConfig, ProxySpec,
+    SignatureAlgorithm, TlsConfig, TlsSpec, TlsVersion, check_own_headers,
 };
 pub use label::{LabelName, LabelValue};
 pub use relabel::RelabelSpec;

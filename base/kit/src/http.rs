@@ -6,12 +6,12 @@
 //!   (`tokio::time::timeout`).
 //! - Who wants a connection of its own (a scrape loop) takes [`Client::open`] for a stream and
 //!   [`Client::sign`] for the headers of each request, as long as [`Client::is_direct`] says that
-//!   no proxy stands between; an answer that is a redirect is followed by sending the request
-//!   again with `send`.
+//!   no proxy stands between; an answer that is a redirect is handed to [`Client::follow`].
 //!
 //! Credentials and certificates in files are read again for every request, as Prometheus does:
 //! a changed certificate closes the connections that were made with the old one.
 
+mod assertion;
 mod connect;
 mod credentials;
 mod oauth2;
@@ -37,6 +37,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::config::HttpClientConfig;
 
+pub use assertion::AssertionError;
 pub use connect::{ConnectError, Stream};
 pub use credentials::CredentialsError;
 pub use oauth2::TokenError;

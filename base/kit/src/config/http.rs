@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Invalid, Secret, is_default, resolve_path};
 
-pub use oauth2::{OAuth2Config, OAuth2Spec};
+pub use oauth2::{AssertionConfig, OAuth2Config, OAuth2Spec, SignatureAlgorithm};
 pub use proxy::{ProxyConfig, ProxySpec};
 pub use tls::{TlsConfig, TlsSpec, TlsVersion};
 

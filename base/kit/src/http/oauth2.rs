@@ -1,4 +1,5 @@
-//! Tokens for requests, from a token server, by the client credentials grant.
+//! Tokens for requests, from a token server, by the client credentials grant or by a signed
+//! assertion.
 //!
 //! A token is kept until ten seconds before its end, as `golang.org/x/oauth2` does; the server is
 //! asked by one request at a time.
@@ -13,8 +14,10 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::form_urlencoded::Serializer as Form;
 
+use super::assertion::{self, AssertionError};
 use super::{BodyError, Client, CredentialsError, SendError, credentials};
-use crate::config::{Auth, HttpClientConfig, OAuth2Config};
+use crate::config::{AssertionConfig, Auth, HttpClientConfig, OAuth2Config};
+use crate::{Clock, SystemClock};
 
 /// A token is not used in its last moments.
 const EXPIRY_DELTA: Duration = Duration::from_secs(10);
@@ -31,6 +34,9 @@ pub enum TokenError {
     /// Our secret cannot be read.
     #[error("read oauth2 client secret")]
     Secret(#[source] CredentialsError),
+    /// Our assertion cannot be made.
+    #[error(transparent)]
+    Assertion(#[from] AssertionError),
     /// The server does not answer.
     #[error("ask the token server")]
     Send(#[source] Box<SendError>),
@@ -48,6 +54,9 @@ pub enum TokenError {
         /// The start of the body.
         body: String,
     },
+    /// `endpoint_params` names what only we may say.
+    #[error("cannot overwrite parameter \"assertion\" or \"scope\"")]
+    Parameter,
     /// The answer has no token in it.
     #[error("server response missing access_token")]
     NoToken,
@@ -101,8 +110,11 @@ impl Tokens {
 
     /// The `Authorization` header with a token that is good now.
     pub(super) async fn authorization(&self) -> Result<HeaderValue, TokenError> {
-        let secret = credentials::read(&self.config.client_secret, "oauth2 client secret").await;
-        let secret = secret.map_err(TokenError::Secret)?;
+        let (source, what) = match &self.config.assertion {
+            Some(assertion) => (&assertion.key, "oauth2 client certificate key"),
+            None => (&self.config.client_secret, "oauth2 client secret"),
+        };
+        let secret = credentials::read(source, what).await.map_err(TokenError::Secret)?;
         let mut state = self.state.lock().await;
         let now = Instant::now();
         if let Some(token) = &state.token
@@ -130,6 +142,9 @@ impl Tokens {
 
     /// Asks with the secret in a header; if the server does not take that, in the body.
     async fn ask(&self, state: &mut State, secret: &str) -> Result<Answer, TokenError> {
+        if let Some(assertion) = &self.config.assertion {
+            return self.ask_with(self.asserting(assertion, secret)?, None).await;
+        }
         if let Some(in_body) = state.in_body {
             return self.ask_once(secret, in_body).await;
         }
@@ -141,8 +156,28 @@ impl Tokens {
         Ok(answer)
     }
 
+    /// The form with a signed assertion. Parameters may replace nothing but the grant type.
+    fn asserting(&self, assertion: &AssertionConfig, key: &str) -> Result<String, TokenError> {
+        let OAuth2Config { scopes, endpoint_params, .. } = &self.config;
+        let now_s = SystemClock.unix_ms() / 1000;
+        let assertion = assertion::sign(&self.config, assertion, key, now_s)?;
+        let named = |name: &str| endpoint_params.iter().any(|(known, _)| known == name);
+        if named("assertion") || named("scope") && !scopes.is_empty() {
+            return Err(TokenError::Parameter);
+        }
+        let mut form = Form::new(String::new());
+        if !named("grant_type") {
+            form.append_pair("grant_type", AssertionConfig::GRANT_TYPE);
+        }
+        form.append_pair("assertion", &assertion);
+        if !scopes.is_empty() {
+            form.append_pair("scope", &scopes.join(" "));
+        }
+        Ok(form.extend_pairs(endpoint_params).finish())
+    }
+
     async fn ask_once(&self, secret: &str, in_body: bool) -> Result<Answer, TokenError> {
-        let OAuth2Config { client_id, scopes, token_url, endpoint_params, .. } = &self.config;
+        let OAuth2Config { client_id, scopes, endpoint_params, .. } = &self.config;
         // In a block of its own: a form must not live over an `.await`, it cannot change threads.
         let form = {
             let mut form = Form::new(String::new());
@@ -156,16 +191,25 @@ impl Tokens {
             }
             form.finish()
         };
-        let uri: Uri = token_url.as_str().parse().map_err(|_| TokenError::NoToken)?;
+        let basic = credentials::basic(&form_encode(client_id), &form_encode(secret));
+        let basic = basic.map_err(TokenError::Secret)?;
+        self.ask_with(form, (!in_body).then_some(basic)).await
+    }
+
+    async fn ask_with(
+        &self,
+        form: String,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Answer, TokenError> {
+        let uri = self.config.token_url.as_str();
+        let uri: Uri = uri.parse().map_err(|_| TokenError::NoToken)?;
         let mut request = Request::new(Bytes::from(form));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
         request.headers_mut().insert(CONTENT_TYPE, kind);
-        if !in_body {
-            let basic = credentials::basic(&form_encode(client_id), &form_encode(secret));
-            let basic = basic.map_err(TokenError::Secret)?;
-            request.headers_mut().insert(AUTHORIZATION, basic);
+        if let Some(authorization) = authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization);
         }
         let sent = Box::pin(self.client.send(request)).await;
         let response = sent.map_err(|error| TokenError::Send(Box::new(error)))?;

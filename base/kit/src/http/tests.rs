@@ -129,6 +129,34 @@ async fn a_token_is_asked_for_once_and_again_when_it_ends() {
 }
 
 #[tokio::test]
+async fn a_token_is_given_for_a_signed_assertion() {
+    let tokens = Server::start(|request| {
+        let body = String::from_utf8_lossy(request.body()).into_owned();
+        let grant = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=ey";
+        assert!(body.starts_with(grant) && body.ends_with("&scope=a&x=y"), "{body}");
+        assert!(request.headers().get("authorization").is_none());
+        Answer::ok(r#"{"access_token":"t","token_type":"bearer","expires_in":3600}"#)
+    })
+    .await;
+    let server = Server::start(|request| Answer::ok(&server::show(request))).await;
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("key.pem");
+    fs::write(&key, include_str!("assertion/test_key.pem")).unwrap();
+    let section = |key: &str| {
+        client(&format!(
+            "{{oauth2: {{client_id: id, client_certificate_key_file: '{key}', scopes: [a], \
+             endpoint_params: {{x: y}}, grant_type: '{}', token_url: '{}'}}}}",
+            "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            tokens.url("/token")
+        ))
+    };
+    let seen = ask(&section(&key.display().to_string()), &server.url("/")).await;
+    assert!(seen.contains("authorization=Bearer t "), "{seen}");
+    let missing = ask(&section("/nowhere/key.pem"), &server.url("/")).await;
+    assert!(missing.contains("unable to read oauth2 client certificate key file"), "{missing}");
+}
+
+#[tokio::test]
 async fn servers_are_trusted_as_the_configuration_says() {
     let identity = Identity::new("exporter.test");
     let server = Server::start_tls(&identity, |request| Answer::ok(request.uri().path())).await;
