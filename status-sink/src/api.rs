@@ -10,6 +10,7 @@
 //! | `…/PLURAL/NAME` `…/PLURAL/NAME/status` | GET, PUT, PATCH, DELETE |
 //! | `…/PLURAL/summary?by=F,…` | GET: how many objects have which values |
 //! | `…/PLURAL/bulk` | POST: many objects at once, a result for each |
+//! | `/api/v1/write` | POST: remote write 1.0 and 2.0, from whoever scrapes for us |
 //!
 //! Until every status target has answered or failed once, reads are answered 429: a half-filled
 //! list is never served. Every failure is a `Status`, made in `api/failure.rs` and nowhere else.
@@ -29,6 +30,7 @@ mod options;
 mod page;
 mod patch;
 mod place;
+mod receive;
 mod root;
 mod summary;
 mod table;
@@ -53,6 +55,7 @@ use tokio::sync::Semaphore;
 
 use self::failure::Failure;
 use crate::metrics::Metrics;
+use crate::receiver::Receiver;
 use crate::store::{Reader, Writer};
 
 /// Bulk updates that are read at a time. Each may hold its whole body; further ones are answered
@@ -70,6 +73,8 @@ pub(crate) struct Api {
     /// Other in every process.
     seed: u64,
     bulks: Semaphore,
+    receiver: Arc<Receiver>,
+    writes: receive::Gates,
 }
 
 // === impl Api ===
@@ -81,10 +86,12 @@ impl Api {
         writer: Writer,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
+        receiver: Arc<Receiver>,
         seed: u64,
     ) -> Arc<Api> {
         let (chances, bulks) = (AtomicU64::new(0), Semaphore::new(BULKS_MAX));
-        Arc::new(Api { reader, writer, clock, metrics, chances, seed, bulks })
+        let writes = receive::Gates::default();
+        Arc::new(Api { reader, writer, clock, metrics, chances, seed, bulks, receiver, writes })
     }
 
     /// Everything below `/api`, `/apis`, `/openapi`, and the paths of clients beside them.
@@ -132,6 +139,7 @@ impl Api {
             .route("/api", get(root::api))
             .route("/api/", get(root::api))
             .route("/api/v1", get(root::core))
+            .route("/api/v1/write", post(receive::write).fallback(no_method))
             .route("/api/v1/namespaces", get(root::namespaces))
             .route("/api/v1/namespaces/{name}", get(root::namespace))
             .route("/api/v1/events", get(root::events))

@@ -1,10 +1,11 @@
 //! The status center: what each resource of a fleet is doing now.
 //!
-//! Takes status samples from the router, as any destination does, and updates over HTTP; answers
-//! lists, and tells listeners. In memory alone: the hosts are the durable log.
+//! Takes status samples from the router, as any destination does, or by remote write from others
+//! who scrape; and updates over HTTP. Answers lists, and tells listeners. In memory alone: the
+//! hosts are the durable log.
 //!
-//! The way of a change: `processor` (batches) or `api` (requests) → `store` → `event_log` →
-//! `notifier` → listeners.
+//! The way of a change: `processor` (batches; `receiver` makes them of remote write) or `api`
+//! (requests) → `store` → `event_log` → `notifier` → listeners.
 
 mod api;
 pub mod config;
@@ -14,6 +15,7 @@ mod metrics;
 mod notifier;
 mod object;
 mod processor;
+mod receiver;
 #[cfg(test)]
 mod scripted;
 mod selector;
@@ -33,6 +35,7 @@ use crate::api::Api;
 pub use crate::config::{Config, Spec};
 use crate::metrics::Metrics;
 use crate::processor::Processor;
+use crate::receiver::Receiver;
 use crate::store::{Center, Reader, Writer};
 
 /// How often is looked at what time has done.
@@ -69,11 +72,13 @@ impl StatusSink {
         Metrics::observe(&metrics, &center);
         center.apply(&config);
         let sink = Arc::new(Processor::new(Arc::clone(&center)));
+        let receiver = Receiver::new(Arc::clone(&center), Arc::clone(&sink));
+        Metrics::observe_receiver(&metrics, &receiver);
         let (reader, writer) = (Reader::new(Arc::clone(&center)), Writer::new(Arc::clone(&center)));
         let metrics = Arc::clone(&center.metrics);
-        let api = Api::new(reader, writer, clock, metrics, instance);
+        let api = Api::new(reader, writer, clock, metrics, Arc::clone(&receiver), instance);
         let (stopper, shutdown) = Stopper::new();
-        let ticking = tokio::spawn(tick(Arc::clone(&center), shutdown));
+        let ticking = tokio::spawn(tick(Arc::clone(&center), receiver, shutdown));
         let ticking = Mutex::new(Some(ticking));
         StatusSink { center, sink, api, stopper, ticking }
     }
@@ -118,13 +123,16 @@ impl fmt::Debug for StatusSink {
     }
 }
 
-async fn tick(center: Arc<Center>, shutdown: Shutdown) {
+async fn tick(center: Arc<Center>, receiver: Arc<Receiver>, shutdown: Shutdown) {
     let mut interval = tokio::time::interval(TICK);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = shutdown.requested() => return,
-            _ = interval.tick() => center.change(|state, now| state.tick(now)),
+            _ = interval.tick() => {
+                center.change(|state, now| state.tick(now));
+                receiver.tick();
+            }
         }
     }
 }

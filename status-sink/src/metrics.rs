@@ -13,6 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::event_log::Cause;
+use crate::receiver::Receiver;
 use crate::store::Center;
 
 /// Counters of the status center.
@@ -31,10 +32,20 @@ pub(crate) struct Metrics {
     pub(crate) refused_watches: Counter,
     /// Bulk updates that were refused because there were too many at a time.
     pub(crate) refused_bulks: Counter,
+    /// Samples that came by remote write.
+    pub(crate) received_samples: Counter,
+    /// Of those, the ones that were older than what is known.
+    pub(crate) old_samples: Counter,
+    /// Of those, the ones that can never be taken.
+    pub(crate) refused_samples: Counter,
+    refused_writes: Family<ReasonLabel, Counter>,
 }
 
 /// What is counted by looking.
 struct Sight(Weak<Center>);
+
+/// As [`Sight`].
+struct ReceiverSight(Weak<Receiver>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CauseLabel {
@@ -45,6 +56,11 @@ struct CauseLabel {
 struct RequestLabel {
     method: &'static str,
     code: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
 }
 
 struct KindLabel {
@@ -66,6 +82,10 @@ impl Metrics {
             requests: Family::default(),
             refused_watches: Counter::default(),
             refused_bulks: Counter::default(),
+            received_samples: Counter::default(),
+            old_samples: Counter::default(),
+            refused_samples: Counter::default(),
+            refused_writes: Family::default(),
         };
         metrics.register(|registry| {
             let registry = registry.sub_registry_with_prefix("rollcall_status");
@@ -87,13 +107,32 @@ impl Metrics {
             registry.register("refused_watches", help, this.refused_watches.clone());
             let help = "Bulk updates that were refused because there were too many at a time";
             registry.register("refused_bulks", help, this.refused_bulks.clone());
+            let help = "Samples that came by remote write";
+            registry.register("received_samples", help, this.received_samples.clone());
+            let help = "Received samples that were older than what was known";
+            registry.register("received_old_samples", help, this.old_samples.clone());
+            let help = "Received samples that can never be taken";
+            registry.register("received_refused_samples", help, this.refused_samples.clone());
+            let help = "Messages of remote write of which nothing was taken, by why";
+            registry.register("refused_writes", help, this.refused_writes.clone());
         });
         Arc::new(this)
+    }
+
+    /// A message of remote write was refused as a whole.
+    pub(crate) fn refused_write(&self, reason: &'static str) {
+        self.refused_writes.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Lets everyone see how much the status center holds.
     pub(crate) fn observe(metrics: &SelfMetrics, center: &Arc<Center>) {
         let sight = Box::new(Sight(Arc::downgrade(center)));
+        metrics.register(|registry| registry.register_collector(sight));
+    }
+
+    /// Lets everyone see for how many targets others write.
+    pub(crate) fn observe_receiver(metrics: &SelfMetrics, receiver: &Arc<Receiver>) {
+        let sight = Box::new(ReceiverSight(Arc::downgrade(receiver)));
         metrics.register(|registry| registry.register_collector(sight));
     }
 
@@ -148,6 +187,23 @@ impl Collector for Sight {
             MetricType::Counter,
         )?;
         ConstCounter::new(center.listeners.gone() as u64).encode(gone)
+    }
+}
+
+// === impl ReceiverSight ===
+
+impl Collector for ReceiverSight {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(receiver) = self.0.upgrade() else { return Ok(()) };
+        let (name, help) = ("rollcall_status_remote_targets", "Targets that remote write tells of");
+        let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(i64::try_from(receiver.n_reporters()).unwrap_or(i64::MAX)).encode(gauge)
+    }
+}
+
+impl fmt::Debug for ReceiverSight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReceiverSight")
     }
 }
 

@@ -31,7 +31,7 @@ use self::block::{Block, Word};
 use self::report::{Report, Speaker};
 use self::roster::Roster;
 pub(crate) use self::rules::Rules;
-use self::sources::Flags;
+use self::sources::{Estate, Flags};
 pub(crate) use self::sources::{Sources, Tombstones};
 use self::time::Lingering;
 pub(crate) use self::time::Timers;
@@ -113,11 +113,12 @@ impl Plan {
         let rules = Arc::clone(&center.shelf().rules);
         let (source, flags) = center.change(|state, _| state.sources.enter(&batch.source));
         let mut roles: [Side; 2] = Default::default();
-        for (side, roster) in roles.iter_mut().zip(flags.adopt()) {
+        let Estate { rosters, lingering } = flags.adopt();
+        for (side, roster) in roles.iter_mut().zip(rosters) {
             side.roster = roster;
         }
         let center = Arc::clone(center);
-        let (failing, lingering, has_ended) = Default::default();
+        let (failing, has_ended) = Default::default();
         Plan { center, source, flags, rules, roles, failing, lingering, has_ended }
     }
 
@@ -157,7 +158,11 @@ impl Plan {
         }
         match &batch.outcome {
             Outcome::Complete => self.has_answered(batch.sent),
-            Outcome::Failed(reason) => self.has_failed(batch.sent, reason),
+            Outcome::Failed(reason) => {
+                // Not even a report: who was to say something about the scrape is silent too.
+                let is_silent = batch.samples.iter().all(|it| it.role != Role::Report);
+                self.has_failed(batch.sent, reason, is_silent);
+            }
             Outcome::Ended => {}
         }
         Ok(())
@@ -243,9 +248,9 @@ impl Plan {
     /// A good answer: nothing of it is stale.
     fn has_answered(&mut self, sent: Moment) {
         let marked = self.failing.take().and_then(|failing| failing.marked);
-        let page = &self.roles[place(Role::Page)].roster;
         if let Some(marked) = marked {
-            let stale: Vec<_> = page.listed().map(|(_, it)| (it.kind, it.key.clone())).collect();
+            let listed = self.roles.iter().flat_map(|side| side.roster.listed());
+            let stale: Vec<_> = listed.map(|(_, it)| (it.kind, it.key.clone())).collect();
             for slice in stale.chunks(SLICE_OBJECTS_MAX) {
                 self.center.change(|state, now| {
                     state.sources.set_failed_for(self.source, None);
@@ -262,8 +267,9 @@ impl Plan {
         }
     }
 
-    /// No answer: after their grace, the objects that only this source lists are stale.
-    fn has_failed(&mut self, sent: Moment, reason: &str) {
+    /// No answer: after their grace, the objects that only this source lists are stale; those of
+    /// its report too, if there is no report either.
+    fn has_failed(&mut self, sent: Moment, reason: &str, is_silent: bool) {
         let failing = self.failing.get_or_insert(Failing { since: sent, marked: None });
         let failed_for = self.center.clock.now().since(failing.since);
         let marked = failing.marked;
@@ -275,9 +281,10 @@ impl Plan {
             return;
         }
         failing.marked = Some(failed_for);
-        let page = &self.roles[place(Role::Page)].roster;
-        let stale: Vec<_> = page
-            .listed()
+        let sides = if is_silent { &self.roles[..] } else { &self.roles[..=place(Role::Page)] };
+        let stale: Vec<_> = sides
+            .iter()
+            .flat_map(|side| side.roster.listed())
             .filter(|(_, it)| due(it.kind))
             .map(|(_, it)| (it.kind, it.key.clone()))
             .collect();
@@ -310,7 +317,6 @@ impl Plan {
     /// that what the new kinds no longer list is found.
     fn start_over(&mut self, rules: &Arc<Rules>) {
         self.rules = Arc::clone(rules);
-        self.lingering.clear();
         for side in &mut self.roles {
             side.start_over(rules);
         }
@@ -320,8 +326,9 @@ impl Plan {
 impl Drop for Plan {
     fn drop(&mut self) {
         if !self.has_ended {
-            self.flags
-                .leave_behind(self.roles.each_mut().map(|side| std::mem::take(&mut side.roster)));
+            let rosters = self.roles.each_mut().map(|side| std::mem::take(&mut side.roster));
+            let lingering = std::mem::take(&mut self.lingering);
+            self.flags.leave_behind(Estate { rosters, lingering });
         }
     }
 }

@@ -151,6 +151,11 @@ impl Failure {
         Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
     }
 
+    /// The body has more of something than it may have.
+    pub(crate) fn too_large_message(message: &str) -> Failure {
+        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
+    }
+
     /// Not now: come back in a second.
     pub(crate) fn too_many_requests(message: impl Into<String>) -> Failure {
         let mut failure = Failure::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message);

@@ -72,6 +72,11 @@ impl Rules {
         self.by_metric.get(metric).map_or(&[], |uses| uses)
     }
 
+    /// Whether some field takes the samples of a metric.
+    pub(crate) fn reads(&self, metric: &str) -> bool {
+        self.by_metric.contains_key(metric)
+    }
+
     /// A kind; none if it was removed.
     pub(super) fn kind(&self, no: KindNo) -> Option<&Arc<Kind>> {
         self.kinds.get(usize::from(no.0))?.as_ref()

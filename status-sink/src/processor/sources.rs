@@ -10,6 +10,7 @@ use model::{Moment, Source, SourceId};
 use rapidhash::fast::RandomState;
 
 use super::roster::Roster;
+use super::time::Lingering;
 use crate::object::Key;
 use crate::store::{KindNo, SourceNo};
 
@@ -45,8 +46,17 @@ pub(crate) struct Flags {
     /// When the last request was sent that had a good answer.
     confirmed: AtomicU64,
     is_abandoned: AtomicBool,
-    /// What an owner that went without a word listed.
-    left: Mutex<[Roster; 2]>,
+    /// Of an owner that went without a word.
+    left: Mutex<Estate>,
+}
+
+/// What an owner leaves to the next one.
+#[derive(Debug, Default)]
+pub(super) struct Estate {
+    /// What it lists, by role.
+    pub(super) rosters: [Roster; 2],
+    /// What it was to ask about again.
+    pub(super) lingering: Vec<Lingering>,
 }
 
 /// Objects that the API deleted, and when.
@@ -115,8 +125,8 @@ impl Sources {
         }
     }
 
-    /// The sources that have been without an owner for too long, with what they list.
-    pub(super) fn abandoned(&mut self, now: Moment) -> Vec<(SourceNo, [Roster; 2])> {
+    /// The sources that have been without an owner for too long, with what they leave.
+    pub(super) fn abandoned(&mut self, now: Moment) -> Vec<(SourceNo, Estate)> {
         let mut abandoned = Vec::new();
         for (at, entry) in self.entries.iter_mut().enumerate() {
             let Some(entry) = entry else { continue };
@@ -153,13 +163,13 @@ impl Flags {
     }
 
     /// The owner goes without a word.
-    pub(super) fn leave_behind(&self, rosters: [Roster; 2]) {
-        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = rosters;
+    pub(super) fn leave_behind(&self, estate: Estate) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = estate;
         self.is_abandoned.store(true, Ordering::Release);
     }
 
     /// A new owner comes.
-    pub(super) fn adopt(&self) -> [Roster; 2] {
+    pub(super) fn adopt(&self) -> Estate {
         self.is_abandoned.store(false, Ordering::Release);
         std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -66,11 +66,14 @@ impl State {
         while let Some(timer) = self.timers.take_due(now.moment) {
             self.fire(now, timer);
         }
-        for (source, rosters) in self.sources.abandoned(now.moment) {
-            for roster in &rosters {
+        for (source, estate) in self.sources.abandoned(now.moment) {
+            for roster in &estate.rosters {
                 for (_, it) in roster.listed() {
                     self.release(now, source, now.moment, it.kind, &it.key);
                 }
+            }
+            for it in estate.lingering {
+                self.linger(now, now.moment, it);
             }
             self.sources.leave(source);
         }
