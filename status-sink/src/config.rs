@@ -43,6 +43,10 @@ pub const OBJECTS_MAX_DEFAULT: usize = 2_000_000;
 /// Listeners at a time, over all kinds: ten times what one process has been measured with.
 pub const LISTENERS_MAX_DEFAULT: usize = 100_000;
 
+/// How long readers wait after a start of a status center that others feed: a sender that was
+/// refused tries again after 5 s at most (Prometheus' `max_backoff`), and scrapes each 5 s.
+pub const WARM_UP_DEFAULT: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Fields of one kind: a set of fields is kept in 128 bits.
 pub const FIELDS_MAX: usize = 128;
 
@@ -55,6 +59,11 @@ pub struct Spec {
     /// Listeners (open watches) at a time. More are answered 429. Default: 100000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listeners_max: Option<usize>,
+    /// How long readers wait after a start, at least, so that those who feed us by remote write
+    /// have said everything. Default: 10s where nothing is scraped and some field comes from a
+    /// metric, else 0s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<Duration>,
 }
 
 /// One kind of objects, as the file has it.
@@ -203,6 +212,7 @@ pub enum AbsentSpec {
 pub struct Config {
     kinds: Vec<Arc<Kind>>,
     listeners_max: usize,
+    warm_up: Option<std::time::Duration>,
 }
 
 // === impl Spec ===
@@ -213,9 +223,10 @@ impl Spec {
     /// # Errors
     /// The first thing that cannot be, with its key below `status` and what to do about it.
     pub fn check(self) -> Result<Config, Invalid> {
-        let Spec { kinds, listeners_max } = self;
+        let Spec { kinds, listeners_max, warm_up } = self;
         let listeners_max = listeners_max.unwrap_or(LISTENERS_MAX_DEFAULT);
-        Ok(Config { kinds: check::kinds(kinds)?, listeners_max })
+        let warm_up = warm_up.map(|it| it.to_std());
+        Ok(Config { kinds: check::kinds(kinds)?, listeners_max, warm_up })
     }
 }
 
@@ -226,6 +237,14 @@ impl Config {
     /// so that a check can warn when no route brings one here.
     pub fn metrics(&self) -> impl Iterator<Item = (&str, &str)> {
         self.kinds.iter().flat_map(|kind| kind.metrics().map(|metric| (kind.name(), metric)))
+    }
+
+    /// How long readers wait after a start, at least: those who feed us by remote write cannot be
+    /// asked whether they have said everything. `is_fed` says that nothing is scraped here.
+    pub fn warm_up(&self, is_fed: bool) -> std::time::Duration {
+        let reads = self.metrics().next().is_some();
+        let default = if is_fed && reads { WARM_UP_DEFAULT } else { std::time::Duration::ZERO };
+        self.warm_up.unwrap_or(default)
     }
 
     /// Whether there is no kind: the status center need not be started.

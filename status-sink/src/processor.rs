@@ -113,12 +113,12 @@ impl Plan {
         let rules = Arc::clone(&center.shelf().rules);
         let (source, flags) = center.change(|state, _| state.sources.enter(&batch.source));
         let mut roles: [Side; 2] = Default::default();
-        let Estate { rosters, lingering } = flags.adopt();
+        let Estate { rosters, lingering, failing } = flags.adopt();
         for (side, roster) in roles.iter_mut().zip(rosters) {
             side.roster = roster;
         }
         let center = Arc::clone(center);
-        let (failing, has_ended) = Default::default();
+        let has_ended = false;
         Plan { center, source, flags, rules, roles, failing, lingering, has_ended }
     }
 
@@ -328,7 +328,8 @@ impl Drop for Plan {
         if !self.has_ended {
             let rosters = self.roles.each_mut().map(|side| std::mem::take(&mut side.roster));
             let lingering = std::mem::take(&mut self.lingering);
-            self.flags.leave_behind(Estate { rosters, lingering });
+            let failing = self.failing.take();
+            self.flags.leave_behind(Estate { rosters, lingering, failing });
         }
     }
 }

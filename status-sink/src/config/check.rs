@@ -1,7 +1,7 @@
 //! From what the file says to checked kinds.
 //!
-//! In two passes, because a mirror names a field of another kind: first every kind by itself,
-//! then the mirrors.
+//! In three passes, because a mirror names a field of another kind: first every kind by itself,
+//! then the mirrors, then what is said about the fields of whatever type.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::kind::{Absent, ConditionKind, FieldId, KeyTemplate, Kind, Names, Origin};
 use crate::object::FRESH;
+use crate::selector::Selector;
 use crate::value::{Text, Value};
 
 /// Least number of events that are worth keeping: one batch of one host.
@@ -37,6 +38,9 @@ pub(super) fn kinds(specs: Vec<KindSpec>) -> Result<Vec<Arc<Kind>>, Invalid> {
             let field = &mut kinds[at].fields[usize::from(field.0)];
             (field.kind, field.origin) = (resolved.0, Origin::Mirror(resolved.1));
         }
+    }
+    for (at, kind) in kinds.iter().enumerate() {
+        conditions_hold(kind).map_err(|invalid| invalid.under(format_args!("kinds[{at}]")))?;
     }
     Ok(kinds.into_iter().map(Arc::new).collect())
 }
@@ -196,6 +200,19 @@ fn conditions(specs: Ordered<ConditionSpec>) -> Result<Box<[ConditionKind]>, Inv
         });
     }
     Ok(conditions.into())
+}
+
+/// Whether the selectors of conditions can be evaluated: only now are the types of mirrors known.
+fn conditions_hold(kind: &Kind) -> Result<(), Invalid> {
+    for ConditionKind { name, when, .. } in &kind.conditions {
+        let Some(when) = when else { continue };
+        let compiled = Selector::compile("", when, kind);
+        compiled.map_err(|(_, error)| {
+            let key = format!("conditions.{}.when", name.as_str());
+            Invalid::new(key, format!("{when:?} is no field selector: {error}"))
+        })?;
+    }
+    Ok(())
 }
 
 fn absent(fields: &[crate::kind::Field], spec: AbsentSpec) -> Result<Absent, Invalid> {

@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use model::{Moment, Source, SourceId};
 use rapidhash::fast::RandomState;
 
+use super::Failing;
 use super::roster::Roster;
 use super::time::Lingering;
 use crate::object::Key;
@@ -57,6 +58,8 @@ pub(super) struct Estate {
     pub(super) rosters: [Roster; 2],
     /// What it was to ask about again.
     pub(super) lingering: Vec<Lingering>,
+    /// Since when it had no answer.
+    pub(super) failing: Option<Failing>,
 }
 
 /// Objects that the API deleted, and when.

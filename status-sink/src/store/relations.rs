@@ -69,10 +69,9 @@ impl Relations {
             }
         }
         for condition in &kind.conditions {
-            let when = condition.when.as_deref();
-            let compiled = when.and_then(|when| Selector::compile("", when, kind).ok());
-            let name = condition.name.clone();
-            relations.derived.extend(compiled.map(|when| Derived { name, when }));
+            let Some(when) = &condition.when else { continue };
+            let when = Selector::compile("", when, kind).expect("the configuration was checked");
+            relations.derived.push(Derived { name: condition.name.clone(), when });
         }
         relations
     }
