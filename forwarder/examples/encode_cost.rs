@@ -53,7 +53,8 @@ fn measure(name: &str, config: &str, hosts: &mut [Host], body: &Mutex<Vec<u8>>) 
         .expect("a runtime");
     let _inside = runtime.enter();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let parts = Parts { clock, metrics: SelfMetrics::new(), builtin: Vec::new() };
+    let (metrics, storage) = (SelfMetrics::new(), "no-storage".into());
+    let parts = Parts { clock, metrics, builtin: Vec::new(), storage };
     let forwarder = Forwarder::start(read(config), parts).expect("it starts");
     let router = forwarder.router();
     hosts.iter_mut().for_each(|host| host.memo.clear());

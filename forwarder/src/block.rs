@@ -171,21 +171,37 @@ impl Default for Compressor {
 }
 
 impl Compressor {
-    /// The same block with its bytes compressed; itself if they are compressed already.
-    pub(crate) fn pack(&mut self, block: Block, compression: Compression) -> Block {
-        if block.format.compression != Compression::None || compression == Compression::None {
-            return block;
-        }
-        let room = snap::raw::max_compress_len(block.bytes.len());
+    /// `plain` in snappy's block format.
+    pub(crate) fn compress(&mut self, plain: &[u8]) -> Bytes {
+        let room = snap::raw::max_compress_len(plain.len());
         if self.scratch.len() < room {
             self.scratch.resize(room, 0);
         }
         let bytes = self
             .snappy
-            .compress(&block.bytes, &mut self.scratch)
+            .compress(plain, &mut self.scratch)
             .expect("a block is far smaller than snappy's 4 GiB, and there is room");
+        Bytes::copy_from_slice(&self.scratch[..bytes])
+    }
+
+    /// The same block with its bytes compressed like this; itself if they are so already.
+    ///
+    /// # Errors
+    /// When the bytes are damaged.
+    pub(crate) fn pack(
+        &mut self,
+        block: Block,
+        compression: Compression,
+    ) -> Result<Block, Damaged> {
+        if block.format.compression == compression {
+            return Ok(block);
+        }
+        let bytes = match compression {
+            Compression::None => block.plain_bytes()?,
+            Compression::Snappy => self.compress(&block.bytes),
+        };
         let format = Format { compression, ..block.format };
-        Block { format, bytes: Bytes::copy_from_slice(&self.scratch[..bytes]), ..block }
+        Ok(Block { format, bytes, ..block })
     }
 }
 
@@ -205,10 +221,11 @@ mod tests {
         let bytes = Bytes::from(b"abcabcabcabcabcabcabcabc".repeat(50));
         let counts = Counts { samples: 1, ..Counts::default() };
         let block = Block { format, bytes: bytes.clone(), counts, oldest_ms: 1, newest_ms: 2 };
-        let packed = Compressor::default().pack(block, Compression::Snappy);
+        let mut compressor = Compressor::default();
+        let packed = compressor.pack(block, Compression::Snappy).unwrap();
         assert!(packed.bytes.len() < bytes.len() / 4);
-        let again = Compressor::default().pack(packed.clone(), Compression::Snappy);
-        assert_eq!(again.bytes, packed.bytes);
-        assert_eq!(again.plain_bytes().unwrap(), bytes);
+        let again = compressor.pack(packed.clone(), Compression::Snappy).unwrap();
+        assert_eq!(again.bytes.as_ptr(), packed.bytes.as_ptr());
+        assert_eq!(compressor.pack(again, Compression::None).unwrap().bytes, bytes);
     }
 }

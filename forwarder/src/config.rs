@@ -2,6 +2,7 @@
 //!
 //! `remote_write` is Prometheus', key by key and word by word; the others are ours.
 
+mod delivery;
 mod queue;
 mod remote_write;
 #[cfg(test)]
@@ -16,6 +17,8 @@ use model::{Labels, MetricType, NameScheme, Rule, SeriesSelector};
 use serde::ser::{Error as _, SerializeMap};
 use serde::{Deserialize, Serialize, Serializer};
 
+pub(crate) use delivery::{Action, DeadLetterConfig, DeliveryConfig, Fsync};
+pub use delivery::{DeadLetterSpec, DeliverySpec, DiskSpec};
 pub use queue::{QueueConfig, QueueSpec};
 pub use remote_write::{MetadataSpec, RemoteWriteSpec};
 
@@ -61,6 +64,8 @@ pub struct ForwarderSpec {
     pub queue_config: QueueSpec,
     /// Changes or drops series on their way to this destination.
     pub write_relabel_configs: Vec<Option<RelabelSpec>>,
+    /// Durability, what answers mean, thinning and shedding, as in `remote_write`.
+    pub delivery: DeliverySpec,
     /// The module's own keys.
     #[serde(rename = "<inline>")]
     pub section: Section,
@@ -111,6 +116,7 @@ pub struct DestinationConfig {
     pub(crate) name: String,
     pub(crate) module: &'static str,
     pub(crate) queue: QueueConfig,
+    pub(crate) delivery: DeliveryConfig,
     pub(crate) external_labels: Labels,
     pub(crate) relabel: Vec<Rule>,
     pub(crate) wants: Wants,
@@ -187,11 +193,25 @@ impl Spec {
             let message = format!("more than {DESTINATIONS_MAX} destinations in all");
             return Err(Invalid::new("forwarders", message));
         }
+        check_folders(&destinations)?;
         let data_types = check_data_types(data_types)?;
         let names = destinations.iter().map(|known| &*known.name).chain(elsewhere.iter().copied());
         let routes = check_routes(routes, &data_types, &names.collect())?;
         Ok(Config { destinations, data_types, routes })
     }
+}
+
+/// Two queues cannot be in one folder.
+fn check_folders(destinations: &[DestinationConfig]) -> Result<(), Invalid> {
+    let mut taken = BTreeSet::new();
+    let disks = destinations.iter().filter_map(|one| one.delivery.disk.as_ref());
+    for folder in disks.filter_map(|disk| disk.folder.as_ref()) {
+        if !taken.insert(folder) {
+            let message = format!("two destinations have their queue in {}", folder.display());
+            return Err(Invalid::new("", message));
+        }
+    }
+    Ok(())
 }
 
 fn check_data_types(specs: Vec<Option<DataTypeSpec>>) -> Result<Vec<DataType>, Invalid> {
@@ -227,8 +247,15 @@ fn check_routes(
 
 impl ForwarderSpec {
     fn check(self, common: &Common<'_>) -> Result<DestinationConfig, Invalid> {
-        let ForwarderSpec { name, module, queue_config, write_relabel_configs, section, folder } =
-            self;
+        let ForwarderSpec {
+            name,
+            module,
+            queue_config,
+            write_relabel_configs,
+            mut delivery,
+            section,
+            folder,
+        } = self;
         if name.is_empty() {
             return Err(Invalid::new("name", "forwarder has no name"));
         }
@@ -238,11 +265,14 @@ impl ForwarderSpec {
             return Err(Invalid::new("module", message));
         };
         let queue = queue_config.check().map_err(|invalid| invalid.under("queue_config"))?;
+        delivery.resolve_paths(&folder);
+        let delivery = delivery.check().map_err(|invalid| invalid.under("delivery"))?;
         let Checked { build, wants, metadata, settings } = (kind.check)(&section, &queue, &folder)?;
         Ok(DestinationConfig {
             name,
             module: kind.name,
             queue,
+            delivery,
             external_labels: common.external_labels.clone(),
             relabel: RelabelSpec::check_all(
                 write_relabel_configs,
@@ -274,8 +304,11 @@ impl Serialize for ForwarderSpec {
         if !self.write_relabel_configs.is_empty() {
             map.serialize_entry("write_relabel_configs", &self.write_relabel_configs)?;
         }
+        if self.delivery != DeliverySpec::default() {
+            map.serialize_entry("delivery", &self.delivery)?;
+        }
         if let serde_json::Value::Object(own) = checked.settings.shown() {
-            let ours = ["name", "queue_config", "write_relabel_configs"];
+            let ours = ["name", "queue_config", "write_relabel_configs", "delivery"];
             for (key, value) in own.iter().filter(|(key, _)| !ours.contains(&&***key)) {
                 map.serialize_entry(key, value)?;
             }
@@ -418,6 +451,12 @@ impl DataType {
 // === impl DestinationConfig ===
 
 impl DestinationConfig {
+    /// Whether a destination of this configuration finds what one of `before` left on disk.
+    pub(crate) fn goes_on_from_disk_of(&self, before: &DestinationConfig) -> bool {
+        let folder = |one: &DestinationConfig| one.delivery.disk.clone().map(|disk| disk.folder);
+        self.name == before.name && folder(self).is_some() && folder(self) == folder(before)
+    }
+
     /// Whether a destination of this configuration may go on under `other`.
     pub(crate) fn is_same(&self, other: &DestinationConfig) -> bool {
         let fields =
@@ -425,6 +464,7 @@ impl DestinationConfig {
         self.name == other.name
             && self.module == other.module
             && self.queue == other.queue
+            && self.delivery == other.delivery
             && self.external_labels == other.external_labels
             && fields(&self.relabel) == fields(&other.relabel)
             && self.takes_rest == other.takes_rest

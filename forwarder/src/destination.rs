@@ -5,9 +5,13 @@
 //! the samples of one series leave in the order in which they came, over resharding too.
 
 mod append;
+mod backlog;
 mod plan;
 mod rules;
+mod thinning;
 
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -21,20 +25,29 @@ use tracing::info;
 use self::append::{Appender, Page, Scatter};
 use self::plan::{Form, Plan};
 use self::rules::LabelRules;
+use self::thinning::Thinning;
 use crate::block::Counts;
 use crate::config::DestinationConfig;
+use crate::dead_letters::DeadLetters;
+use crate::delivery::SearchBudget;
+use crate::disk::{Keeper, KeeperConfig};
 use crate::ledger::{Ledger, Reason};
 use crate::metadata::{self, SeenFamilies};
 use crate::metrics::Meters;
 use crate::module::{BuildError, Module};
-use crate::queue::Queue;
+use crate::pace::Pace;
+use crate::queue::{Origin, Queue};
 use crate::resharding;
 use crate::sender::{Before, Sender};
-use crate::shard::{BufferPool, Shard};
+use crate::shard::Shard;
 
 /// A source with more series than this is spread over shards series by series; a smaller one goes
 /// to one shard as a whole, which scatters nothing and compresses better. Decided once a source.
 const SERIES_OF_A_LARGE_SOURCE: usize = 10_000;
+/// Where queues on disk are in the daemon's folder.
+const QUEUES_FOLDER: &str = "queues";
+/// `best_effort` series are not taken while the queue is fuller than this.
+const SHED_ABOVE: f64 = 0.5;
 
 /// What feeds one module.
 pub(crate) struct Destination {
@@ -42,13 +55,23 @@ pub(crate) struct Destination {
     pub(crate) module: Box<dyn Module>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) queue: Arc<Queue>,
-    pub(crate) pool: Arc<BufferPool>,
+    /// Of a durable destination.
+    pub(crate) keeper: Option<Keeper>,
+    pub(crate) dead_letters: Option<DeadLetters>,
+    pub(crate) search_budget: SearchBudget,
+    pub(crate) pace: Option<Pace>,
     pub(crate) meters: Meters,
     pub(crate) families: SeenFamilies,
     pub(crate) clock: Arc<dyn Clock>,
     /// Told when waiting for the queue to empty is over: it is empty, or there was no more time.
     pub(crate) abandoned: CancellationToken,
+    /// Told when the destination takes no more samples.
+    pub(crate) stopping: CancellationToken,
+    /// Whether a block was left on disk at the end: none behind it is sent either.
+    pub(crate) left: AtomicBool,
     rules: LabelRules,
+    /// Counts the sets of shards.
+    sets: AtomicU32,
     /// A lock, because every batch goes to shards that resharding exchanges now and then; held for
     /// one batch.
     shards: RwLock<Shards>,
@@ -69,6 +92,7 @@ struct Notes {
     /// Of the source's labels: says which shard a small source goes to.
     hash: u64,
     is_large: Option<bool>,
+    thinning: Thinning,
     page: Option<Planned>,
     report: Option<Planned>,
 }
@@ -83,40 +107,91 @@ struct Planned {
 impl Destination {
     /// Builds the module and starts the senders on `tasks`. `before` is a destination of the same
     /// name that is on its way out: its books are carried on, and nothing is sent before it ended.
+    /// Queues on disk are in `storage` unless the configuration says where.
     pub(crate) fn start(
         config: DestinationConfig,
         clock: Arc<dyn Clock>,
         tasks: Handle,
         before: Option<&Arc<Destination>>,
+        storage: &Path,
     ) -> Result<Arc<Destination>, BuildError> {
         let module = (config.build)(&clock)?;
         let ledger = before.map_or_else(Arc::default, |before| Arc::clone(&before.ledger));
-        let queue = Queue::new(config.queue.limits(), Arc::clone(&ledger), Arc::clone(&clock));
-        let rules = LabelRules::new(&config.external_labels, &config.relabel);
-        let shards = Shards::none();
+        let disk = config.delivery.disk.as_ref();
+        let keeper = disk.map(|_| Keeper::default());
+        let limits = config.queue.limits(disk.map_or(u64::MAX, |disk| disk.memory_bytes));
+        let queue = Queue::new(limits, Arc::clone(&ledger), Arc::clone(&clock), keeper.clone());
+        let delivery = &config.delivery;
+        let best_effort = delivery.best_effort.clone();
+        let rules = LabelRules::new(&config.external_labels, &config.relabel, best_effort);
         let destination = Arc::new(Destination {
             module,
             ledger,
             queue: Arc::new(queue),
-            pool: Arc::default(),
+            keeper,
+            dead_letters: delivery.dead_letter.clone().map(DeadLetters::new),
+            search_budget: SearchBudget::default(),
+            pace: delivery.samples_per_s_max.map(Pace::new),
             meters: Meters::default(),
             families: SeenFamilies::default(),
             clock,
             abandoned: CancellationToken::new(),
+            stopping: CancellationToken::new(),
+            left: AtomicBool::new(false),
             rules,
-            shards: RwLock::new(shards),
+            sets: AtomicU32::new(0),
+            shards: RwLock::new(Shards::none()),
             tasks,
             config,
         });
-        let before = before.map(|before| Before::Destination(before.abandoned.clone()));
-        let shards = destination.config.queue.shards_min;
-        let started = destination.shards_of(shards, before);
-        *destination.write_shards() = started;
-        destination.tasks.spawn(resharding::watch(Arc::downgrade(&destination)));
-        if let Some(plan) = destination.config.metadata {
-            destination.tasks.spawn(metadata::keep_sending(Arc::downgrade(&destination), plan));
-        }
+        let before = before.map(|before| Before::Ended(before.abandoned.clone()));
+        destination.begin(before, storage)?;
         Ok(destination)
+    }
+
+    /// Starts what runs beside `accept`.
+    fn begin(
+        self: &Arc<Destination>,
+        before: Option<Before>,
+        storage: &Path,
+    ) -> Result<(), BuildError> {
+        let shards = self.config.queue.shards_min;
+        let started = match &self.keeper {
+            None => self.shards_of(shards, before),
+            Some(keeper) => {
+                let told = self.open_log(keeper, storage)?;
+                let sent = CancellationToken::new();
+                let backlog = backlog::send(Arc::clone(self), told, before, sent.clone());
+                let started = self.shards_of(shards, Some(Before::Ended(sent)));
+                started.senders.spawn_on(backlog, &self.tasks);
+                started
+            }
+        };
+        *self.write_shards() = started;
+        self.tasks.spawn(resharding::watch(Arc::downgrade(self)));
+        if let Some(plan) = self.config.metadata {
+            self.tasks.spawn(metadata::keep_sending(Arc::downgrade(self), plan));
+        }
+        Ok(())
+    }
+
+    fn open_log(&self, keeper: &Keeper, storage: &Path) -> Result<backlog::Told, BuildError> {
+        let disk = self.config.delivery.disk.as_ref().expect("there is a keeper for it");
+        let reader = file_name(&self.config.name);
+        let folder =
+            disk.folder.clone().unwrap_or_else(|| storage.join(QUEUES_FOLDER).join(&reader));
+        let (limits, fsync) = (disk.limits.clone(), disk.fsync);
+        let config = KeeperConfig { folder, reader, limits, fsync };
+        let (queue, clock) = (Arc::clone(&self.queue), Arc::clone(&self.clock));
+        keeper.start(&self.config.name, config, queue, clock).map_err(|source| BuildError {
+            what: "the thread of the queue on disk".to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    /// Whether what is queued outlives the process.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.keeper.is_some()
     }
 
     /// Sends with so many shards from now on. What the shards until now hold is sent first.
@@ -134,8 +209,10 @@ impl Destination {
         *current = self.shards_of(shards, Some(before));
     }
 
-    /// Takes no more samples, sends what is queued for `deadline` at most, and drops the rest.
+    /// Takes no more samples, sends what is queued for `deadline` at most, and drops the rest, or
+    /// leaves it on disk. A durable destination does not wait for a receiver that is in trouble.
     pub(crate) async fn stop(&self, deadline: Duration) {
+        self.stopping.cancel();
         let senders = {
             let mut shards = self.write_shards();
             shards.end();
@@ -145,6 +222,9 @@ impl Destination {
         if tokio::time::timeout(deadline, senders.wait()).await.is_err() {
             self.abandoned.cancel();
             senders.wait().await;
+        }
+        if let Some(keeper) = &self.keeper {
+            keeper.close().await;
         }
         self.abandoned.cancel();
     }
@@ -162,11 +242,10 @@ impl Destination {
 
     fn shards_of(self: &Arc<Destination>, count: usize, before: Option<Before>) -> Shards {
         let mut shards = Shards::none();
-        let samples_max = self.config.queue.samples_per_block_max;
-        for _ in 0..count {
-            let (queue, pool) = (Arc::clone(&self.queue), Arc::clone(&self.pool));
-            let encoding = self.module.format().encoding;
-            let shard = Arc::new(Shard::new(queue, pool, encoding, samples_max));
+        let set = self.sets.fetch_add(1, Ordering::Relaxed);
+        for at in 0..count {
+            let shard = u16::try_from(at).unwrap_or(u16::MAX);
+            let shard = self.shard_of(Origin { set, shard });
             let sender = Sender {
                 destination: Arc::clone(self),
                 shard: Arc::clone(&shard),
@@ -178,6 +257,12 @@ impl Destination {
         }
         shards.senders.close();
         shards
+    }
+
+    fn shard_of(&self, origin: Origin) -> Arc<Shard> {
+        let encoding = self.module.format().encoding;
+        let samples_max = self.config.queue.samples_per_block_max;
+        Arc::new(Shard::new(Arc::clone(&self.queue), origin, encoding, samples_max))
     }
 
     fn read_shards(&self) -> RwLockReadGuard<'_, Shards> {
@@ -196,10 +281,13 @@ impl Destination {
         notes: (u64, bool),
         shards: &[Arc<Shard>],
     ) -> u64 {
-        let dropped = page.count(|form| form == Form::Dropped);
-        if !dropped.is_empty() {
-            self.ledger.accept(Counts::default(), &[(Reason::DroppedSeries, dropped)]);
-            self.meters.rates.dropped(dropped.total());
+        let dropped = page.count(|run| run.form == Form::Dropped);
+        let shed = page.count(|run| run.form != Form::Dropped && page.sheds(run));
+        let not_taken = dropped + shed;
+        if !not_taken.is_empty() {
+            let reasons = [(Reason::DroppedSeries, dropped), (Reason::Shed, shed)];
+            self.ledger.accept(Counts::default(), &reasons);
+            self.meters.rates.dropped(not_taken.total());
         }
         let encoding = self.module.format().encoding;
         let append = |shard: &Shard, chosen: Option<&[u32]>| {
@@ -213,7 +301,7 @@ impl Destination {
         let (hash, is_large) = notes;
         let appended = match shards {
             [] => {
-                let stopped = page.count(|form| form != Form::Dropped);
+                let stopped = page.count(|run| run.form != Form::Dropped && !page.sheds(run));
                 self.ledger.accept(Counts::default(), &[(Reason::Stopped, stopped)]);
                 stopped
             }
@@ -225,7 +313,17 @@ impl Destination {
                 shards.map(|(at, shard)| append(shard, Some(scatter.of_shard(at)))).sum()
             }
         };
-        (appended + dropped).total()
+        (appended + not_taken).total()
+    }
+
+    /// Books a page that comes before its time.
+    fn thin_out(&self, page: &Page<'_>) -> u64 {
+        let dropped = page.count(|run| run.form == Form::Dropped);
+        let thinned = page.count(|run| run.form != Form::Dropped);
+        let reasons = [(Reason::DroppedSeries, dropped), (Reason::MinInterval, thinned)];
+        self.ledger.accept(Counts::default(), &reasons);
+        self.meters.rates.dropped((dropped + thinned).total());
+        (dropped + thinned).total()
     }
 }
 
@@ -236,6 +334,9 @@ impl BatchSink for Destination {
         }
         let shards = self.read_shards();
         let notes = memo.get_or_insert_with(|| Notes::new(&batch.source.labels));
+        let delivery = &self.config.delivery;
+        let too_soon = notes.thinning.is_too_soon(batch, delivery.min_interval);
+        let sheds = !delivery.best_effort.is_empty() && self.queue.pressure() > SHED_ABOVE;
         let mut came = 0;
         for (samples, selection) in batch.samples.iter().zip(selected) {
             if matches!(selection, Selection::None) {
@@ -251,11 +352,27 @@ impl BatchSink for Destination {
                 external: self.rules.external(),
                 timestamp_ms: batch.timestamp_ms,
                 wants: self.config.wants,
+                sheds,
             };
-            came += self.take(&page, planned, (hash, is_large), &shards.current);
+            came += match too_soon && !thinning::only_ends_series(samples) {
+                true => self.thin_out(&page),
+                false => self.take(&page, planned, (hash, is_large), &shards.current),
+            };
         }
         self.meters.took(came, batch.timestamp_ms);
     }
+}
+
+/// A name as a file's name: what is not a letter, a digit, `-` or `_` is written as its bytes.
+fn file_name(name: &str) -> String {
+    let mut file = String::new();
+    for byte in name.bytes() {
+        match byte {
+            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_' => file.push(char::from(byte)),
+            _ => file.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    file
 }
 
 impl std::fmt::Debug for Destination {
@@ -287,7 +404,8 @@ impl Notes {
         for text in labels.iter().flat_map(|(name, value)| [name, value]) {
             hash = hash.rotate_left(21) ^ rapidhash::v3::rapidhash_v3(text.as_bytes());
         }
-        Notes { hash, is_large: None, page: None, report: None }
+        let (page, report) = (None, None);
+        Notes { hash, is_large: None, thinning: Thinning::default(), page, report }
     }
 
     /// Whether the source is spread series by series: decided by its first page.

@@ -4,23 +4,27 @@
 //! its labels' ready bytes and no allocation.
 //! Not here: how many samples make a block (`shard.rs`), and compression (`block.rs`).
 
+mod as_json;
 mod histogram;
 mod json_lines;
 mod remote_write1;
 mod remote_write2;
 mod repeat;
 mod rewrite;
+mod split;
 #[cfg(test)]
 mod tests;
 mod wire;
 
 use model::{Exemplar, Family, Histogram, Labels, PairId, PairTable};
 
+pub(crate) use as_json::as_json_lines;
 pub(crate) use histogram::CUSTOM_BOUNDS_SCHEMA;
 pub(crate) use json_lines::JsonLines;
 pub(crate) use remote_write1::{RemoteWrite1, metadata_request};
 pub(crate) use remote_write2::RemoteWrite2;
 pub(crate) use rewrite::{to_remote_write1, without_older_than};
+pub(crate) use split::split;
 
 use crate::block::{Counts, Encoding};
 

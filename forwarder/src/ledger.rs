@@ -16,7 +16,7 @@ pub enum Reason {
     Refused,
     /// The receiver took the block, and said that it did not keep this.
     NotWritten,
-    /// It waited longer than `sample_age_limit`.
+    /// It waited longer than `sample_age_limit`, or on disk longer than `max_age`.
     TooOld,
     /// `write_relabel_configs` dropped its series.
     DroppedSeries,
@@ -28,6 +28,14 @@ pub enum Reason {
     Stopped,
     /// The block could not be read back.
     Damaged,
+    /// The receiver refused it, and it is in the dead-letter file.
+    DeadLetter,
+    /// It was tried for longer than `retry_for`.
+    RetriesExhausted,
+    /// A sample of its series came less than `min_interval` before.
+    MinInterval,
+    /// Its series is `best_effort`, and the queue was filling up.
+    Shed,
 }
 
 /// The account of one destination.
@@ -43,6 +51,10 @@ pub struct Account {
     pub delivered: Counts,
     /// What waits or is being sent.
     pub queued: Counts,
+    /// The part of `accepted` that a start found on disk.
+    pub recovered: Counts,
+    /// The part of `queued` that a destination left on disk for its successor.
+    left: Counts,
     dropped: [Counts; Reason::ALL.len()],
 }
 
@@ -50,7 +62,7 @@ pub struct Account {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 9] = [
+    pub const ALL: [Reason; 13] = [
         Reason::QueueFull,
         Reason::Refused,
         Reason::NotWritten,
@@ -60,6 +72,10 @@ impl Reason {
         Reason::NotWanted,
         Reason::Stopped,
         Reason::Damaged,
+        Reason::DeadLetter,
+        Reason::RetriesExhausted,
+        Reason::MinInterval,
+        Reason::Shed,
     ];
 
     /// Its word in metrics: Prometheus' where Prometheus has one.
@@ -74,6 +90,10 @@ impl Reason {
             Reason::NotWanted => "not_wanted",
             Reason::Stopped => "stopped",
             Reason::Damaged => "damaged",
+            Reason::DeadLetter => "dead_letter",
+            Reason::RetriesExhausted => "retries_exhausted",
+            Reason::MinInterval => "min_interval",
+            Reason::Shed => "shed",
         }
     }
 }
@@ -103,6 +123,33 @@ impl Ledger {
         let mut account = self.account();
         account.queued -= counts;
         account.dropped[reason as usize] += counts;
+    }
+
+    /// Books what was found on disk: it waits again. What a destination left there in this
+    /// process is booked as waiting already.
+    pub(crate) fn recover(&self, counts: Counts) {
+        let mut account = self.account();
+        let new = counts.without(account.left);
+        account.left = account.left.without(counts);
+        account.accepted += new;
+        account.recovered += new;
+        account.queued += new;
+    }
+
+    /// Books what records on disk held that cannot be found any more.
+    pub(crate) fn miss(&self, counts: Counts) {
+        let mut account = self.account();
+        let new = counts.without(account.left);
+        account.queued -= counts.without(new);
+        account.left = account.left.without(counts);
+        account.accepted += new;
+        account.recovered += new;
+        account.dropped[Reason::Damaged as usize] += counts;
+    }
+
+    /// Books queued samples as left on disk.
+    pub(crate) fn leave(&self, counts: Counts) {
+        self.account().left += counts;
     }
 
     /// The account now, balanced.
@@ -155,6 +202,21 @@ mod tests {
         assert_eq!(account.queued, samples(1));
         assert_eq!(account.dropped(Reason::QueueFull), samples(5));
         assert_eq!(account.dropped_in_all(), samples(8));
+    }
+
+    #[test]
+    fn what_a_destination_leaves_on_disk_is_counted_once() {
+        let ledger = Ledger::default();
+        ledger.recover(samples(5));
+        ledger.accept(samples(10), &[]);
+        ledger.leave(samples(15));
+        ledger.recover(samples(12));
+        ledger.miss(samples(4));
+        let account = ledger.balance();
+        assert_eq!((account.accepted, account.recovered), (samples(16), samples(6)));
+        assert_eq!((account.queued, account.dropped(Reason::Damaged)), (samples(12), samples(4)));
+        let sum = account.delivered + account.queued + account.dropped_in_all();
+        assert_eq!(account.accepted, sum);
     }
 
     #[test]

@@ -6,13 +6,17 @@
 
 mod block;
 pub mod config;
+mod dead_letters;
+mod delivery;
 mod destination;
+mod disk;
 mod encode;
 mod ledger;
 mod metadata;
 mod metrics;
 mod module;
 mod modules;
+mod pace;
 mod queue;
 mod resharding;
 mod router;
@@ -23,6 +27,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,7 +46,7 @@ pub use ledger::{Account, Reason};
 pub use metrics::LastError;
 pub use module::{BuildError, ModuleKind};
 pub use modules::MODULES;
-pub use view::DestinationView;
+pub use view::{DestinationView, DiskView};
 
 use destination::Destination;
 use metrics::{DestinationCollector, RouterCollector};
@@ -49,6 +54,8 @@ use router::{Entry, EntryId, Router, Table};
 
 /// How long a destination that a reload removed or changed may go on to empty its queue.
 const LAST_FLUSH: Duration = Duration::from_secs(60);
+/// The same, when its successor goes on from the disk.
+const HAND_OVER: Duration = Duration::from_secs(5);
 
 /// What the forwarder is given by others.
 pub struct Parts {
@@ -58,6 +65,8 @@ pub struct Parts {
     pub metrics: SelfMetrics,
     /// Destinations of other parts by the names that routes call them (`status`).
     pub builtin: Vec<(&'static str, Arc<dyn BatchSink>)>,
+    /// The folder of queues on disk, for destinations that name none. Made when it is needed.
+    pub storage: PathBuf,
 }
 
 /// Why the forwarder could not start, or not take a new configuration.
@@ -92,6 +101,7 @@ pub struct Forwarder {
     /// Destinations on their way out.
     leaving: TaskTracker,
     tasks: Handle,
+    storage: PathBuf,
 }
 
 // === impl Forwarder ===
@@ -102,7 +112,7 @@ impl Forwarder {
     /// # Errors
     /// When a module cannot be made, or a route names a part that is not there.
     pub fn start(config: Arc<Config>, parts: Parts) -> Result<Forwarder, StartError> {
-        let Parts { clock, metrics, builtin } = parts;
+        let Parts { clock, metrics, builtin, storage } = parts;
         let builtin = builtin.into_iter().map(|(name, sink)| Entry {
             id: EntryId::next(),
             name: name.into(),
@@ -118,6 +128,7 @@ impl Forwarder {
             ids: Mutex::default(),
             leaving: TaskTracker::new(),
             tasks: Handle::current(),
+            storage,
         };
         forwarder.apply(config)?;
         let router = Arc::clone(&forwarder.router);
@@ -169,7 +180,8 @@ impl Forwarder {
         let entries = self.builtin.iter().cloned().chain(entries).collect();
         self.router.follow(Table::new(entries, config.data_types.clone(), &config.routes));
         for old in running.iter().filter(|old| !contains(&next, old)) {
-            self.send_away(Arc::clone(old));
+            let goes_on = next.iter().any(|new| new.config.goes_on_from_disk_of(&old.config));
+            self.send_away(Arc::clone(old), if goes_on { HAND_OVER } else { LAST_FLUSH });
         }
         *ids = next_ids;
         self.destinations.store(Arc::new(next));
@@ -207,20 +219,21 @@ impl Forwarder {
     ) -> Result<Arc<Destination>, StartError> {
         let name = config.name.clone();
         info!(destination = %name, module = config.module, "starting");
-        Destination::start(config, Arc::clone(&self.clock), self.tasks.clone(), before)
+        let (clock, tasks) = (Arc::clone(&self.clock), self.tasks.clone());
+        Destination::start(config, clock, tasks, before, &self.storage)
             .map_err(|source| StartError::Build { name, source })
     }
 
     /// Ends those of `next` that were started for a configuration that failed.
     fn take_back(&self, next: &[Arc<Destination>], running: &[Arc<Destination>]) {
         for started in next.iter().filter(|started| !contains(running, started)) {
-            self.send_away(Arc::clone(started));
+            self.send_away(Arc::clone(started), LAST_FLUSH);
         }
     }
 
-    fn send_away(&self, destination: Arc<Destination>) {
+    fn send_away(&self, destination: Arc<Destination>, within: Duration) {
         info!(destination = %destination.config.name, "ending");
-        let ended = async move { destination.stop(LAST_FLUSH).await };
+        let ended = async move { destination.stop(within).await };
         self.leaving.spawn_on(ended, &self.tasks);
     }
 

@@ -11,10 +11,10 @@ use model::{Family, Layout, MetricType, Selection};
 use tracing::warn;
 
 use crate::block::{Block, Compression, Compressor, Counts, Encoding, Format};
+use crate::delivery::pause;
 use crate::destination::Destination;
 use crate::encode::metadata_request;
 use crate::module::{MetadataPlan, Parcel, Verdict};
-use crate::sender::pause;
 
 /// Families remembered per destination; more are not announced. A fleet of one exporter has a few
 /// hundred.
@@ -88,8 +88,8 @@ async fn send(destination: &Destination, families: &[Arc<Family>]) {
     let format = Format { encoding: Encoding::RemoteWrite1, compression: Compression::None };
     let counts = Counts::default();
     let block = Block { format, bytes, counts, oldest_ms: 0, newest_ms: 0 };
-    let block = Compressor::default().pack(block, module.format().compression);
-    let (format, bytes) = (block.format, block.bytes);
+    let packed = Compressor::default().pack(block, module.format().compression);
+    let Ok(Block { format, bytes, .. }) = packed else { return };
     let count = families.len() as u64;
     let mut backoff = Backoff::new(config.queue.backoff_min, config.queue.backoff_max);
     for attempt in 0..ATTEMPTS_MAX {

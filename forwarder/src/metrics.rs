@@ -39,6 +39,8 @@ pub(crate) struct Meters {
     highest_sent_ms: AtomicI64,
     /// Shards that would do, as the bits of an `f64`.
     desired_shards: AtomicU64,
+    /// Samples delivered a second, as the bits of an `f64`.
+    delivered_per_s: AtomicU64,
     delivery: Mutex<Delivery>,
 }
 
@@ -85,6 +87,7 @@ impl Default for Meters {
             highest_taken_ms: AtomicI64::new(0),
             highest_sent_ms: AtomicI64::new(0),
             desired_shards: AtomicU64::new(0),
+            delivered_per_s: AtomicU64::new(0),
             delivery: Mutex::default(),
         }
     }
@@ -146,6 +149,16 @@ impl Meters {
     /// How many shards would do.
     pub(crate) fn want_shards(&self, shards: f64) {
         self.desired_shards.store(shards.to_bits(), Ordering::Relaxed);
+    }
+
+    /// How much is delivered now, smoothed.
+    pub(crate) fn delivers(&self, samples_per_s: f64) {
+        self.delivered_per_s.store(samples_per_s.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Samples delivered a second.
+    pub(crate) fn delivered_per_s(&self) -> f64 {
+        f64::from_bits(self.delivered_per_s.load(Ordering::Relaxed))
     }
 
     /// The last failure, and when a block last arrived (milliseconds since the epoch).

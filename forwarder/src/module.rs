@@ -94,8 +94,12 @@ pub enum SendError {
     Status {
         /// The status code and its text.
         status: String,
+        /// The status code.
+        code: u16,
         /// The first line of the answer.
         body: String,
+        /// How long the receiver asks to be left alone.
+        after: Option<Duration>,
     },
     /// A 2xx answer to remote write 2.0 that confirms nothing: it may come from a receiver that
     /// knows 1.0 only and did not look.
@@ -119,6 +123,24 @@ pub struct BuildError {
     pub what: String,
     /// What went wrong.
     pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl SendError {
+    /// The HTTP status that was the answer, if there was one.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            SendError::Status { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// How long the receiver asked to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            SendError::Status { after, .. } => *after,
+            _ => None,
+        }
+    }
 }
 
 /// Makes the module; called when its destination starts.

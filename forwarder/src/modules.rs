@@ -4,10 +4,13 @@
 
 mod exec;
 mod file;
+mod http;
+mod kafka;
 mod nats;
 mod otlp;
 mod redis;
 mod remote_write;
+mod retry_after;
 mod stdout;
 
 pub(crate) use remote_write::{RemoteWriteConfig, WireVersion};
@@ -21,6 +24,8 @@ pub(crate) const REMOTE_WRITE: &str = remote_write::KIND.name;
 pub const MODULES: &[ModuleKind] = &[
     remote_write::KIND, // Prometheus' protocol, 1.0 and 2.0
     otlp::KIND,         // OpenTelemetry over HTTP
+    http::KIND,         // any endpoint, in several formats
+    kafka::KIND,        // a topic, acknowledged
     nats::KIND,         // JetStream, acknowledged
     redis::KIND,        // a stream, an entry a sample
     file::KIND,         // lines of JSON appended to a file

@@ -1,32 +1,51 @@
-//! The bounded queue of one destination: sealed blocks that wait, a lane a shard.
+//! The queue of one destination: sealed blocks that wait, a lane a shard.
 //!
-//! What holds: within a lane blocks leave in the order in which they came; all lanes together stay
-//! within the limits by dropping the oldest block of all, which the ledger counts.
-//! Not here: blocks that still grow (`shard.rs`), waiting and sending (`sender.rs`).
+//! What holds: within a lane blocks leave in the order in which they came; what is in memory stays
+//! within the limits. A block whose bytes are on disk too gives up its place in memory first; one
+//! that is in memory alone is dropped, the oldest first, and counted.
+//! Not here: blocks that still grow (`shard.rs`), sending (`sender.rs`), files (`disk.rs`).
 
-use std::collections::{BTreeMap, VecDeque};
+mod state;
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use kit::Clock;
-use model::Moment;
 
-use crate::block::{Block, Compression, Compressor};
+use crate::block::{Block, Counts};
+use crate::disk::Keeper;
 use crate::ledger::{Ledger, Reason};
+use state::{Entry, State};
 
 /// How much may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// Samples of all kinds.
+    /// Samples of all kinds in memory.
     pub(crate) samples_max: u64,
-    /// Bytes of blocks as they wait.
+    /// Bytes of blocks in memory.
     pub(crate) bytes_max: u64,
-    /// Samples of one lane that wait as they are; beyond them blocks wait compressed.
-    pub(crate) plain_samples_max: u64,
+    /// Above so many bytes in memory a block that is on disk is kept there alone.
+    pub(crate) spill_bytes: u64,
 }
 
 /// One shard's place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Lane(u64);
+
+/// Whose blocks a lane holds, for a restart: shards of an older set send before those of a newer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Origin {
+    /// Counts the sets of shards.
+    pub(crate) set: u32,
+    /// The shard in its set.
+    pub(crate) shard: u16,
+}
+
+/// Tells blocks of a queue apart; grows in the order in which they leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Number(pub(crate) u64);
 
 /// Sealed blocks. Shared by the shards of a destination.
 pub(crate) struct Queue {
@@ -35,6 +54,8 @@ pub(crate) struct Queue {
     limits: Limits,
     ledger: Arc<Ledger>,
     clock: Arc<dyn Clock>,
+    /// Writes blocks to disk, if the destination is durable.
+    keeper: Option<Keeper>,
 }
 
 /// What the queue holds just now.
@@ -44,257 +65,178 @@ pub(crate) struct Load {
     pub(crate) blocks: u64,
     /// Their samples of all kinds.
     pub(crate) samples: u64,
-    /// Their bytes.
+    /// Their bytes, wherever they are.
     pub(crate) bytes: u64,
-    /// When the oldest that waits was sealed.
-    pub(crate) oldest: Option<Moment>,
+    /// The bytes of those that are in memory.
+    pub(crate) memory_bytes: u64,
+    /// Since when the oldest waits.
+    pub(crate) oldest: Option<Duration>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    lanes: BTreeMap<Lane, VecDeque<Waiting>>,
-    next_lane: u64,
-    next_number: u64,
-    blocks: u64,
-    samples: u64,
-    bytes: u64,
-}
-
+/// A block on its way out. It counts as held until [`Queue::done`].
 #[derive(Debug)]
-struct Waiting {
-    /// In the order of sealing, over all lanes.
-    number: u64,
-    sealed: Moment,
-    block: Block,
+pub(crate) struct Taken {
+    pub(crate) number: Number,
+    pub(crate) counts: Counts,
+    pub(crate) place: Place,
+}
+
+/// Where a block's bytes are.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// Here.
+    Memory(Block),
+    /// On disk alone, under this sequence of the log.
+    Disk(u64),
+}
+
+/// A block that a restart found on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) sequence: u64,
+    pub(crate) counts: Counts,
+    pub(crate) bytes: u64,
+    /// How long it had waited already.
+    pub(crate) waited: Duration,
 }
 
 // === impl Queue ===
 
 impl Queue {
     /// An empty queue without lanes.
-    pub(crate) fn new(limits: Limits, ledger: Arc<Ledger>, clock: Arc<dyn Clock>) -> Queue {
-        Queue { state: Mutex::default(), limits, ledger, clock }
+    pub(crate) fn new(
+        limits: Limits,
+        ledger: Arc<Ledger>,
+        clock: Arc<dyn Clock>,
+        keeper: Option<Keeper>,
+    ) -> Queue {
+        Queue { state: Mutex::default(), limits, ledger, clock, keeper }
     }
 
     /// A new lane.
-    pub(crate) fn open_lane(&self) -> Lane {
-        let mut state = self.state();
-        let lane = Lane(state.next_lane);
-        state.next_lane += 1;
-        state.lanes.insert(lane, VecDeque::new());
-        lane
+    pub(crate) fn open_lane(&self, origin: Origin) -> Lane {
+        self.state().open_lane(origin)
     }
 
-    /// Removes a lane; what still waits in it is dropped as stopped.
+    /// Removes a lane. What still waits in it is dropped as stopped; if the queue is durable it
+    /// stays for [`Queue::leave`].
     pub(crate) fn close_lane(&self, lane: Lane) {
         let mut state = self.state();
-        let left = state.lanes.remove(&lane).unwrap_or_default();
-        for waiting in left {
-            state.forget(&waiting.block);
-            self.ledger.lose(Reason::Stopped, waiting.block.counts);
+        let left = state.close_lane(lane);
+        if self.keeper.is_none() {
+            for number in left {
+                state.drop_entry(number, Reason::Stopped, &self.ledger);
+            }
         }
     }
 
-    /// Appends a block, and drops the oldest ones while the limits are passed. Returns how many
-    /// blocks were dropped.
-    pub(crate) fn push(&self, lane: Lane, block: Block) -> usize {
-        let mut state = self.state();
-        let number = state.next_number;
-        state.next_number += 1;
-        state.blocks += 1;
-        state.samples += block.counts.total();
-        state.bytes += block.bytes.len() as u64;
-        let sealed = self.clock.now();
-        state.lanes.entry(lane).or_default().push_back(Waiting { number, sealed, block });
-        let mut dropped = 0;
-        while state.samples > self.limits.samples_max || state.bytes > self.limits.bytes_max {
-            let Some(oldest) = state.take_oldest() else { break };
-            state.forget(&oldest);
-            self.ledger.lose(Reason::QueueFull, oldest.counts);
-            dropped += 1;
+    /// Appends a block, and makes room while the limits are passed.
+    pub(crate) fn push(&self, lane: Lane, block: Block) {
+        {
+            let mut state = self.state();
+            let sealed = self.clock.now();
+            state.push(lane, sealed, block, self.keeper.is_some());
+            while state.memory_samples > self.limits.samples_max
+                || state.memory_bytes > self.limits.bytes_max
+            {
+                if !state.free_oldest(&self.ledger) {
+                    break;
+                }
+            }
         }
-        dropped
+        if let Some(keeper) = &self.keeper {
+            keeper.wake();
+        }
     }
 
-    /// Takes the first block of a lane. It counts as held until [`Queue::done`].
-    pub(crate) fn pop(&self, lane: Lane) -> Option<Block> {
-        let waiting = self.state().lanes.get_mut(&lane)?.pop_front()?;
-        Some(waiting.block)
+    /// Takes the first block of a lane.
+    pub(crate) fn pop(&self, lane: Lane) -> Option<Taken> {
+        self.state().pop(lane)
     }
 
     /// A block that was taken is no longer held: delivered, or dropped.
-    pub(crate) fn done(&self, block: &Held) {
-        let mut state = self.state();
-        state.blocks -= 1;
-        state.samples -= block.samples;
-        state.bytes -= block.bytes;
+    pub(crate) fn done(&self, number: Number) {
+        let on_disk = self.state().done(number);
+        if let Some(keeper) = self.keeper.as_ref().filter(|_| on_disk) {
+            keeper.wake();
+        }
     }
 
-    /// Compresses one block of the lane that waits beyond the plain samples. Whether there was
-    /// one. The lock is not held meanwhile.
-    pub(crate) fn compress_one(
-        &self,
-        lane: Lane,
-        compression: Compression,
-        compressor: &mut Compressor,
-    ) -> bool {
-        if compression == Compression::None {
-            return false;
-        }
-        let found = {
-            let state = self.state();
-            state.lanes.get(&lane).and_then(|lane| beyond_plain(lane, &self.limits))
-        };
-        let Some((number, block)) = found else { return false };
-        let plain_bytes = block.bytes.len() as u64;
-        let block = compressor.pack(block, compression);
+    /// So much of a block that was taken was not sent, and waits on.
+    pub(crate) fn give_back(&self, number: Number, counts: Counts) {
+        self.state().give_back(number, counts);
+    }
+
+    /// Takes in what a restart found on disk, in its order, each block for its lane.
+    pub(crate) fn take_in(&self, found: impl Iterator<Item = (Lane, Found)>) {
+        let (mut state, now) = (self.state(), self.clock.now());
+        found.for_each(|(lane, one)| state.take_in(lane, now, &one));
+    }
+
+    /// The next block that is not on disk yet.
+    pub(crate) fn next_unwritten(&self) -> Option<(Number, Block, Origin)> {
+        self.state().next_unwritten()
+    }
+
+    /// A block is on disk now. Says whether it is still wanted there: it may be delivered already.
+    pub(crate) fn written(&self, number: Number, sequence: u64) {
         let mut state = self.state();
-        let bytes = block.bytes.len() as u64;
-        let lane = state.lanes.get_mut(&lane).into_iter().flatten();
-        let Some(waiting) = lane.into_iter().find(|waiting| waiting.number == number) else {
-            return true;
-        };
-        waiting.block = block;
-        state.bytes = state.bytes - plain_bytes + bytes;
-        true
+        state.written(number, sequence);
+        if state.memory_bytes > self.limits.spill_bytes {
+            state.spill(number);
+        }
+    }
+
+    /// Sequences that need not be on disk any more, since the last time.
+    pub(crate) fn take_finished(&self) -> Vec<u64> {
+        std::mem::take(&mut self.state().finished)
+    }
+
+    /// Everything on disk before this sequence is gone: what was there alone is dropped.
+    pub(crate) fn forgotten(&self, before: u64, reason: Reason) {
+        self.state().forgotten(before, reason, &self.ledger);
+    }
+
+    /// The end: what is on disk is left there, the rest is dropped as stopped.
+    pub(crate) fn leave(&self) {
+        let mut state = self.state();
+        for (_, entry) in std::mem::take(&mut state.entries) {
+            match entry.sequence {
+                Some(_) => self.ledger.leave(entry.counts),
+                None => self.ledger.lose(Reason::Stopped, entry.counts),
+            }
+        }
+        *state = State::default();
+    }
+
+    /// How full the queue is, from 0 to 1: its memory, or the disk if that is fuller.
+    pub(crate) fn pressure(&self) -> f64 {
+        let state = self.state();
+        let of = |part: u64, all: u64| part as f64 / all.max(1) as f64;
+        let samples = of(state.memory_samples, self.limits.samples_max);
+        let on_disk = self.keeper.as_ref().map_or(0.0, Keeper::fullness);
+        samples.max(of(state.memory_bytes, self.limits.bytes_max)).max(on_disk)
     }
 
     /// What is held.
     pub(crate) fn load(&self) -> Load {
         let state = self.state();
-        let fronts = state.lanes.values().filter_map(VecDeque::front);
-        let oldest = fronts.map(|waiting| waiting.sealed).min();
-        Load { blocks: state.blocks, samples: state.samples, bytes: state.bytes, oldest }
+        let age = |entry: &Entry| self.clock.now().since(entry.sealed) + entry.waited;
+        Load {
+            blocks: state.entries.len() as u64,
+            samples: state.samples,
+            bytes: state.bytes,
+            memory_bytes: state.memory_bytes,
+            oldest: state.entries.values().next().map(age),
+        }
+    }
+
+    /// Blocks that are not on disk though the destination is durable.
+    pub(crate) fn unwritten(&self) -> u64 {
+        self.state().unwritten.len() as u64
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a block weighed when it was taken from the queue.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Held {
-    samples: u64,
-    bytes: u64,
-}
-
-impl Held {
-    /// The weight of a block just taken.
-    pub(crate) fn of(block: &Block) -> Held {
-        Held { samples: block.counts.total(), bytes: block.bytes.len() as u64 }
-    }
-}
-
-// === impl State ===
-
-impl State {
-    /// The block that was sealed first of all that wait.
-    fn take_oldest(&mut self) -> Option<Block> {
-        let fronts = self.lanes.values_mut().filter(|lane| !lane.is_empty());
-        let lane = fronts.min_by_key(|lane| lane.front().map(|waiting| waiting.number))?;
-        lane.pop_front().map(|waiting| waiting.block)
-    }
-
-    fn forget(&mut self, block: &Block) {
-        self.blocks -= 1;
-        self.samples -= block.counts.total();
-        self.bytes -= block.bytes.len() as u64;
-    }
-}
-
-/// The first block that is not compressed behind the samples that may wait plain.
-fn beyond_plain(lane: &VecDeque<Waiting>, limits: &Limits) -> Option<(u64, Block)> {
-    let mut samples = 0;
-    for waiting in lane {
-        let plain = waiting.block.format.compression == Compression::None;
-        if plain && samples >= limits.plain_samples_max {
-            return Some((waiting.number, waiting.block.clone()));
-        }
-        samples += waiting.block.counts.total();
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use kit::ManualClock;
-
-    use super::*;
-    use crate::block::{Counts, Encoding, Format};
-
-    fn block(name: u8, samples: u64) -> Block {
-        let format = Format { encoding: Encoding::RemoteWrite1, compression: Compression::None };
-        let bytes = Bytes::from(vec![name; 100]);
-        let counts = Counts { samples, ..Counts::default() };
-        Block { format, bytes, counts, oldest_ms: 0, newest_ms: 0 }
-    }
-
-    fn queue(samples_max: u64, bytes_max: u64) -> (Queue, Arc<Ledger>) {
-        let ledger = Arc::new(Ledger::default());
-        let limits = Limits { samples_max, bytes_max, plain_samples_max: 20 };
-        (Queue::new(limits, Arc::clone(&ledger), ManualClock::at(0)), ledger)
-    }
-
-    fn push(queue: &Queue, ledger: &Ledger, lane: Lane, block: Block) {
-        ledger.accept(block.counts, &[]);
-        queue.push(lane, block);
-    }
-
-    #[test]
-    fn the_oldest_block_of_all_lanes_is_dropped_first_and_counted() {
-        let (queue, ledger) = queue(30, u64::MAX);
-        let (one, two) = (queue.open_lane(), queue.open_lane());
-        push(&queue, &ledger, two, block(1, 10));
-        push(&queue, &ledger, one, block(2, 10));
-        push(&queue, &ledger, two, block(3, 10));
-        push(&queue, &ledger, one, block(4, 15));
-        assert_eq!(ledger.balance().dropped(Reason::QueueFull).samples, 20);
-        assert_eq!(queue.pop(one).unwrap().bytes[0], 4);
-        assert_eq!(queue.pop(two).unwrap().bytes[0], 3);
-        assert!(queue.pop(two).is_none());
-    }
-
-    #[test]
-    fn a_block_being_sent_still_weighs_and_is_not_dropped() {
-        let (queue, ledger) = queue(u64::MAX, 250);
-        let lane = queue.open_lane();
-        push(&queue, &ledger, lane, block(1, 1));
-        let sending = queue.pop(lane).unwrap();
-        for name in 2..5 {
-            push(&queue, &ledger, lane, block(name, 1));
-        }
-        assert_eq!(ledger.balance().dropped(Reason::QueueFull).samples, 2);
-        assert_eq!(queue.load().blocks, 2);
-        queue.done(&Held::of(&sending));
-        assert_eq!(queue.load().bytes, 100);
-        assert_eq!(queue.pop(lane).unwrap().bytes[0], 4);
-    }
-
-    #[test]
-    fn blocks_beyond_the_plain_ones_are_compressed_in_their_places() {
-        let (queue, ledger) = queue(u64::MAX, u64::MAX);
-        let lane = queue.open_lane();
-        (1..=5).for_each(|name| push(&queue, &ledger, lane, block(name, 10)));
-        let mut compressor = Compressor::default();
-        while queue.compress_one(lane, Compression::Snappy, &mut compressor) {}
-        let blocks: Vec<Block> = std::iter::from_fn(|| queue.pop(lane)).collect();
-        let packed = blocks.iter().map(|block| block.format.compression == Compression::Snappy);
-        assert_eq!(packed.collect::<Vec<_>>(), [false, false, true, true, true]);
-        let names = blocks.iter().map(|block| block.plain_bytes().unwrap()[0]);
-        assert_eq!(names.collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-        blocks.iter().for_each(|block| queue.done(&Held::of(block)));
-        assert_eq!(queue.load(), Load::default());
-    }
-
-    #[test]
-    fn a_closed_lane_counts_what_it_held_as_stopped() {
-        let (queue, ledger) = queue(u64::MAX, u64::MAX);
-        let lane = queue.open_lane();
-        push(&queue, &ledger, lane, block(1, 7));
-        queue.close_lane(lane);
-        assert_eq!(ledger.balance().dropped(Reason::Stopped).samples, 7);
-        assert_eq!(queue.load(), Load::default());
     }
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::delivery::pause;
 use crate::destination::Destination;
-use crate::sender::pause;
 
 /// Between two looks.
 const TICK: Duration = Duration::from_secs(10);
@@ -147,6 +147,7 @@ pub(crate) async fn watch(destination: Weak<Destination>) {
         };
         let Destination { meters, config, queue, .. } = &*destination;
         load.tick(meters.rates.drain());
+        meters.delivers(load.left.per_s);
         let now = destination.shard_count();
         let queued = queue.load().samples as f64;
         meters.want_shards(load.desired(queued).unwrap_or(now as f64));

@@ -1,24 +1,23 @@
 //! The open block of one shard: samples are appended to it until it is full or old enough.
 //!
-//! What holds: a sealed block goes to the shard's lane of the queue at once; samples that a sender
-//! can see are in the ledger already. Not here: which samples (`destination/append.rs`).
+//! What holds: a sealed block goes to the shard's lane of the queue at once, compressed; samples
+//! that a sender can see are in the ledger already. What waits is never larger than what is sent,
+//! and one buffer for plain bytes does for a shard.
+//! Not here: which samples (`destination/append.rs`).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use model::Layout;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::block::{Block, Compression, Counts, Encoding, Format};
+use crate::block::{Block, Compression, Compressor, Counts, Encoding, Format};
 use crate::encode::{Encoder, Extent};
-use crate::queue::{Lane, Queue};
+use crate::queue::{Lane, Origin, Queue};
 
 /// A block is sealed at this size even if it has few samples: label values may be long.
 const BLOCK_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Buffers kept for the next blocks; a shard needs one to fill and one being sent.
-const POOLED_BUFFERS_MAX: usize = 4;
 
 /// One open block and the lane it goes to.
 pub(crate) struct Shard {
@@ -26,7 +25,6 @@ pub(crate) struct Shard {
     /// Told when a block is begun or sealed.
     pub(crate) changed: Notify,
     queue: Arc<Queue>,
-    pool: Arc<BufferPool>,
     samples_max: u64,
     /// A lock, because every source's batches may go to this shard; held for one batch.
     open: Mutex<OpenBlock>,
@@ -41,11 +39,10 @@ pub(crate) struct OpenBlock {
     since: Option<Instant>,
     /// Keeps the label pairs alive that the encoder remembers by number.
     layouts: Vec<Arc<Layout>>,
+    compressor: Compressor,
+    /// The memory of the block before, for the next one.
+    buffer: Vec<u8>,
 }
-
-/// Memory of sent blocks, for the next ones.
-#[derive(Debug, Default)]
-pub(crate) struct BufferPool(Mutex<Vec<Vec<u8>>>);
 
 // === impl Shard ===
 
@@ -53,13 +50,13 @@ impl Shard {
     /// A shard with its own lane; blocks are sealed at `samples_max` samples.
     pub(crate) fn new(
         queue: Arc<Queue>,
-        pool: Arc<BufferPool>,
+        origin: Origin,
         encoding: Encoding,
         samples_max: u64,
     ) -> Shard {
         let open = Mutex::new(OpenBlock::new(encoding));
-        let lane = queue.open_lane();
-        Shard { lane, changed: Notify::new(), queue, pool, samples_max, open }
+        let lane = queue.open_lane(origin);
+        Shard { lane, changed: Notify::new(), queue, samples_max, open }
     }
 
     /// The open block, to append to.
@@ -80,10 +77,14 @@ impl Shard {
         if open.extent.counts.is_empty() {
             return;
         }
-        let bytes = open.encoder.finish(self.pool.take());
+        let plain = std::mem::take(&mut open.buffer);
+        let plain = open.encoder.finish(plain);
         let Extent { counts, oldest_ms, newest_ms } = open.extent;
-        let format = Format { encoding: open.encoder.encoding(), compression: Compression::None };
-        let block = Block { format, bytes: bytes.into(), counts, oldest_ms, newest_ms };
+        let bytes = open.compressor.compress(&plain);
+        let format = Format { encoding: open.encoder.encoding(), compression: Compression::Snappy };
+        let block = Block { format, bytes, counts, oldest_ms, newest_ms };
+        open.buffer = plain;
+        open.buffer.clear();
         open.extent = Extent::EMPTY;
         open.since = None;
         open.layouts.clear();
@@ -119,8 +120,14 @@ impl Shard {
 
 impl OpenBlock {
     fn new(encoding: Encoding) -> OpenBlock {
-        let encoder = Encoder::new(encoding);
-        OpenBlock { encoder, extent: Extent::EMPTY, since: None, layouts: Vec::new() }
+        OpenBlock {
+            encoder: Encoder::new(encoding),
+            extent: Extent::EMPTY,
+            since: None,
+            layouts: Vec::new(),
+            compressor: Compressor::default(),
+            buffer: Vec::new(),
+        }
     }
 
     /// Must be called before samples of `layout` are appended: keeps it until the block is sealed.
@@ -148,29 +155,5 @@ impl OpenBlock {
             self.extent.add(counts, timestamp_ms);
         }
         first
-    }
-}
-
-// === impl BufferPool ===
-
-impl BufferPool {
-    /// An empty buffer, with memory if there is a used one.
-    pub(crate) fn take(&self) -> Vec<u8> {
-        self.buffers().pop().unwrap_or_default()
-    }
-
-    /// Takes back the memory of bytes that nobody else holds.
-    pub(crate) fn give(&self, bytes: Bytes) {
-        let Ok(bytes) = bytes.try_into_mut() else { return };
-        let mut buffer = Vec::from(bytes);
-        buffer.clear();
-        let mut buffers = self.buffers();
-        if buffers.len() < POOLED_BUFFERS_MAX && buffer.capacity() <= BLOCK_BYTES_MAX {
-            buffers.push(buffer);
-        }
-    }
-
-    fn buffers(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

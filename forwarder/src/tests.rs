@@ -2,9 +2,12 @@
 //! counted.
 
 mod delivery;
+mod durable;
+mod policy;
 mod reload;
 mod remote_write;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,10 +67,16 @@ fn config(text: &str) -> Arc<Config> {
 
 impl World {
     fn start(text: &str) -> World {
+        World::start_in(text, Path::new("no-storage"))
+    }
+
+    /// With this folder for queues on disk.
+    fn start_in(text: &str, storage: &Path) -> World {
         let clock = ManualClock::at(NOW_MS);
         let metrics = SelfMetrics::new();
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
-        let parts = Parts { clock: shared, metrics: metrics.clone(), builtin: Vec::new() };
+        let (metrics_of, builtin, storage) = (metrics.clone(), Vec::new(), storage.into());
+        let parts = Parts { clock: shared, metrics: metrics_of, builtin, storage };
         let forwarder = Forwarder::start(config(text), parts).unwrap();
         World { forwarder, metrics, clock, symbols: Symbols::new() }
     }
@@ -115,6 +124,13 @@ impl World {
 
     fn view(&self, name: &str) -> DestinationView {
         self.forwarder.destinations().into_iter().find(|view| view.name == name).unwrap()
+    }
+
+    /// Ends as a process that is told to stop does, with this much time.
+    async fn stop_within(self, deadline: Duration) -> Account {
+        self.forwarder.drained(deadline).await;
+        let destinations = self.forwarder.destinations.load_full();
+        destinations[0].ledger.balance()
     }
 
     /// Waits until nothing is queued, and checks the books.

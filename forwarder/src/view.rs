@@ -1,5 +1,6 @@
 //! A destination as people see it: plain data for `/api/v1/forwarders`.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::Counts;
@@ -37,24 +38,46 @@ pub struct DestinationView {
     pub last_error: Option<LastError>,
     /// When a block last arrived, in milliseconds since the epoch.
     pub last_delivery_ms: Option<i64>,
-    /// Whether someone should look: nothing arrived since the last failure, or samples have
-    /// waited for more than a minute.
+    /// Samples delivered a second, smoothed over a minute or so.
+    pub samples_per_s: f64,
+    /// The queue on disk, if the destination is durable.
+    pub disk: Option<DiskView>,
+    /// Whether someone should look: nothing arrived since the last failure, samples have waited
+    /// for more than a minute, or the disk refuses a durable queue.
     pub alert: bool,
+}
+
+/// A queue on disk just now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskView {
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// The place of the destination: every block before this one is done with.
+    pub cursor: u64,
+    /// Blocks in memory that are not on disk yet.
+    pub unwritten_blocks: u64,
+    /// Whether the disk refuses: then blocks wait in memory.
+    pub failing: bool,
+    /// Times that it began to refuse.
+    pub failures: u64,
+    /// Places where files were found damaged.
+    pub damages: u64,
 }
 
 // === impl DestinationView ===
 
 impl DestinationView {
     pub(crate) fn of(destination: &Destination) -> DestinationView {
-        let Destination { config, module, ledger, queue, meters, clock, .. } = destination;
+        let Destination { config, module, ledger, queue, meters, .. } = destination;
         let account = ledger.balance();
         let load = queue.load();
         let (last_error, last_delivery_ms) = meters.history();
         let failing = last_error.as_ref().is_some_and(|error| {
             last_delivery_ms.is_none_or(|delivered| delivered < error.unix_ms)
         });
-        let oldest_queued = load.oldest.map(|oldest| clock.now().since(oldest));
-        let is_late = oldest_queued.is_some_and(|waited| waited > LATE);
+        let is_late = load.oldest.is_some_and(|waited| waited > LATE);
+        let disk = DiskView::of(destination);
+        let disk_fails = disk.as_ref().is_some_and(|disk| disk.failing);
         DestinationView {
             name: config.name.clone(),
             module: config.module,
@@ -63,12 +86,30 @@ impl DestinationView {
             retried: meters.retries(),
             queued_blocks: load.blocks,
             queued_bytes: load.bytes,
-            oldest_queued,
+            oldest_queued: load.oldest,
             shards: destination.shard_count(),
             sent_bytes: meters.sent_bytes(),
             last_error,
             last_delivery_ms,
-            alert: failing || is_late,
+            samples_per_s: meters.delivered_per_s(),
+            disk,
+            alert: failing || is_late || disk_fails,
         }
+    }
+}
+
+// === impl DiskView ===
+
+impl DiskView {
+    fn of(destination: &Destination) -> Option<DiskView> {
+        let stats = destination.keeper.as_ref()?.stats();
+        Some(DiskView {
+            bytes: stats.bytes.load(Ordering::Relaxed),
+            cursor: stats.place.load(Ordering::Relaxed),
+            unwritten_blocks: destination.queue.unwritten(),
+            failing: stats.failing.load(Ordering::Relaxed),
+            failures: stats.failures.load(Ordering::Relaxed),
+            damages: stats.damages.load(Ordering::Relaxed),
+        })
     }
 }

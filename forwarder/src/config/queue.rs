@@ -18,7 +18,7 @@ const BACKOFF_MIN: Duration = Duration::from_millis(1);
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename = "config.QueueConfig")]
 pub struct QueueSpec {
-    /// Samples of one shard that wait as they are; what waits beyond them is compressed.
+    /// Accepted: what waits is bounded by `max_queued_samples` and `max_queued_size`.
     /// Default 10000.
     pub capacity: i64,
     /// Most shards: blocks that are sent at the same time. Default 50.
@@ -146,12 +146,9 @@ impl QueueSpec {
 }
 
 impl QueueConfig {
-    /// The limits of the queue.
-    pub(crate) fn limits(&self) -> Limits {
-        Limits {
-            samples_max: self.queued_samples_max,
-            bytes_max: self.queued_bytes_max,
-            plain_samples_max: self.capacity,
-        }
+    /// The limits of the queue in memory, where blocks are left to the disk above `spill_bytes`.
+    pub(crate) fn limits(&self, spill_bytes: u64) -> Limits {
+        let (samples_max, bytes_max) = (self.queued_samples_max, self.queued_bytes_max);
+        Limits { samples_max, bytes_max, spill_bytes }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kit::config::{Duration, HttpClientSpec, Invalid, RelabelSpec, is_default};
 use serde::{Deserialize, Serialize};
 
-use super::{Common, DestinationConfig, QueueSpec};
+use super::{Common, DeliverySpec, DestinationConfig, QueueSpec};
 use crate::module::{Checked, Wants};
 use crate::modules::{REMOTE_WRITE, RemoteWriteConfig, WireVersion};
 
@@ -65,6 +65,15 @@ pub struct RemoteWriteSpec {
     pub queue_config: QueueSpec,
     /// Metadata in requests of its own: only with 1.0.
     pub metadata_config: MetadataSpec,
+    /// Durability, what answers mean, thinning and shedding. rollcall's own.
+    #[serde(skip_serializing_if = "is_default")]
+    pub delivery: DeliverySpec,
+    /// Further receivers of the same samples, tried in turn while `url` fails. rollcall's own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failover_urls: Vec<String>,
+    /// Whether requests go to `url` and `failover_urls` in turn. Default false. rollcall's own.
+    #[serde(skip_serializing_if = "is_default")]
+    pub load_balance: bool,
     /// Not supported.
     #[serde(skip_serializing)]
     pub sigv4: Option<serde_json::Value>,
@@ -105,6 +114,9 @@ impl Default for RemoteWriteSpec {
             protobuf_message: WireVersion::V1.message().to_owned(),
             queue_config: QueueSpec::default(),
             metadata_config: MetadataSpec::default(),
+            delivery: DeliverySpec::default(),
+            failover_urls: Vec::new(),
+            load_balance: false,
             sigv4: None,
             azuread: None,
             google_iam: None,
@@ -129,6 +141,7 @@ impl RemoteWriteSpec {
     /// Makes its paths relative to `dir`.
     pub fn resolve_paths(&mut self, dir: &Path) {
         self.http.resolve_paths(dir);
+        self.delivery.resolve_paths(dir);
     }
 
     /// Writes out what is taken when nothing is said, for the dump of the configuration.
@@ -151,11 +164,14 @@ impl RemoteWriteSpec {
         }
         let relabel = RelabelSpec::check_all(relabel, key, null, common.names)?;
         let queue = queue.check().map_err(|invalid| invalid.under("queue_config"))?;
+        let delivery = self.delivery.clone().check();
+        let delivery = delivery.map_err(|invalid| invalid.under("delivery"))?;
         let Checked { settings, build, wants, metadata } = self.check_sending(&queue)?;
         Ok(DestinationConfig {
             name,
             module: REMOTE_WRITE,
             queue,
+            delivery,
             external_labels: common.external_labels.clone(),
             relabel,
             wants,
@@ -181,6 +197,9 @@ impl RemoteWriteSpec {
             protobuf_message,
             queue_config: _,
             metadata_config,
+            delivery: _,
+            failover_urls,
+            load_balance,
             sigv4,
             azuread,
             google_iam,
@@ -197,8 +216,13 @@ impl RemoteWriteSpec {
             }
         }
         http.enable_http2.get_or_insert(false);
+        if let Some(at) = failover_urls.iter().position(String::is_empty) {
+            let key = format!("failover_urls[{at}]");
+            return Err(Invalid::new(key, "url for remote_write is empty"));
+        }
         let config = RemoteWriteConfig {
-            url,
+            urls: std::iter::once(url).chain(failover_urls).collect(),
+            load_balance,
             timeout: remote_timeout.to_std(),
             headers: headers.into_iter().collect(),
             version,

@@ -22,6 +22,8 @@ pub(super) struct Page<'p> {
     pub(super) external: &'p [AddedLabel],
     pub(super) timestamp_ms: i64,
     pub(super) wants: Wants,
+    /// Whether series of best effort are left out.
+    pub(super) sheds: bool,
 }
 
 /// Appends to one shard, sealing blocks as they get full, and keeps the books.
@@ -61,6 +63,7 @@ impl<'p> Page<'p> {
         let plan = self.plan;
         match run.form {
             Form::Dropped => None,
+            _ if self.sheds(run) => None,
             Form::Shape(shape) => {
                 let (layout, inserted) = (&*self.samples.layout, plan.shape(shape));
                 Some(RunLabels { layout, offset: 0, inserted })
@@ -92,10 +95,15 @@ impl<'p> Page<'p> {
         }
     }
 
-    /// The samples of runs of the forms asked for.
-    pub(super) fn count(&self, of: impl Fn(Form) -> bool) -> Counts {
+    /// Whether the run is left out under pressure, and there is some.
+    pub(super) fn sheds(&self, run: &Run) -> bool {
+        self.sheds && run.best_effort
+    }
+
+    /// The samples of the runs asked for.
+    pub(super) fn count(&self, of: impl Fn(&Run) -> bool) -> Counts {
         let mut counts = Counts::default();
-        let mut runs = self.plan.runs().iter().filter(|run| of(run.form)).peekable();
+        let mut runs = self.plan.runs().iter().filter(|run| of(run)).peekable();
         if runs.peek().is_none() {
             return counts;
         }
@@ -103,7 +111,7 @@ impl<'p> Page<'p> {
             let values = &self.samples.values[run.series.start as usize..run.series.end as usize];
             counts.samples += values.iter().filter(|value| !is_absent(**value)).count() as u64;
         }
-        let within = |at: u32| self.plan.run_of(at).is_some_and(|run| of(run.form));
+        let within = |at: u32| self.plan.run_of(at).is_some_and(&of);
         let Samples { stamped, histograms, exemplars, .. } = self.samples;
         counts.samples += stamped.iter().filter(|one| within(one.series)).count() as u64;
         counts.histograms += histograms.iter().filter(|one| within(one.0)).count() as u64;

@@ -30,6 +30,8 @@ pub(super) enum Form {
 pub(super) struct Run {
     pub(super) series: Range<u32>,
     pub(super) form: Form,
+    /// Not taken while the queue fills up.
+    pub(super) best_effort: bool,
 }
 
 /// The decisions for one layout.
@@ -93,7 +95,8 @@ impl Plan {
         let mut builder = Builder::new(rules);
         for range in selection.ranges(layout.len()) {
             if rules.is_empty() {
-                builder.append(range.start as u32..range.end as u32, Form::Shape(0));
+                let series = range.start as u32..range.end as u32;
+                builder.append(Run { series, form: Form::Shape(0), best_effort: false });
                 continue;
             }
             for at in range {
@@ -179,7 +182,8 @@ impl<'r> Builder<'r> {
             Some(_) => self.shape_of(layout, at),
             None => self.judge(layout, at),
         };
-        self.append(at as u32..at as u32 + 1, form);
+        let best_effort = self.rules.is_best_effort(layout, at);
+        self.append(Run { series: at as u32..at as u32 + 1, form, best_effort });
     }
 
     /// Asks the rules.
@@ -214,20 +218,22 @@ impl<'r> Builder<'r> {
         Form::Shape(u16::try_from(shape).expect("fewer shapes than label positions"))
     }
 
-    fn append(&mut self, series: Range<u32>, form: Form) {
+    fn append(&mut self, run: Run) {
+        let series = &run.series;
         if let Some(last) = self.runs.last_mut() {
-            let follows = match (last.form, form) {
+            let follows = match (last.form, run.form) {
                 (Form::Own(first), Form::Own(next)) => {
                     first + (series.start - last.series.start) == next
                 }
                 (last, next) => last == next,
             };
-            if follows && last.series.end == series.start {
+            let alike = last.best_effort == run.best_effort;
+            if follows && alike && last.series.end == series.start {
                 last.series.end = series.end;
                 return;
             }
         }
-        self.runs.push(Run { series, form });
+        self.runs.push(run);
     }
 
     fn build(self, layout: LayoutId, selection: Selection) -> Plan {

@@ -1,14 +1,15 @@
 //! What a destination does to labels: adds the external ones that are missing, then relabels.
 
-use model::{Labels, LabelsBuilder, Layout, Rule, relabel};
+use model::{Labels, LabelsBuilder, Layout, Rule, SeriesSelector, relabel};
 
 use crate::encode::{AddedLabel, Insertion};
 
-/// External labels and `write_relabel_configs`.
+/// External labels, `write_relabel_configs`, and which series are of best effort.
 #[derive(Debug, Clone)]
 pub(super) struct LabelRules {
     external: Box<[AddedLabel]>,
     relabel: Box<[Rule]>,
+    best_effort: Vec<SeriesSelector>,
 }
 
 /// What the rules say of one series.
@@ -25,13 +26,27 @@ pub(super) enum Verdict {
 // === impl LabelRules ===
 
 impl LabelRules {
-    pub(super) fn new(external: &Labels, relabel: &[Rule]) -> LabelRules {
-        LabelRules { external: AddedLabel::all(external), relabel: relabel.into() }
+    pub(super) fn new(
+        external: &Labels,
+        relabel: &[Rule],
+        best_effort: Vec<SeriesSelector>,
+    ) -> LabelRules {
+        LabelRules { external: AddedLabel::all(external), relabel: relabel.into(), best_effort }
     }
 
     /// Whether every series goes out as it is.
     pub(super) fn is_empty(&self) -> bool {
-        self.external.is_empty() && self.relabel.is_empty()
+        self.external.is_empty() && self.relabel.is_empty() && self.best_effort.is_empty()
+    }
+
+    /// Whether series `at`, by its own labels, may be left out under pressure.
+    pub(super) fn is_best_effort(&self, layout: &Layout, at: usize) -> bool {
+        if self.best_effort.is_empty() {
+            return false;
+        }
+        let pairs = layout.symbols().read();
+        let mut selectors = self.best_effort.iter();
+        selectors.any(|selector| selector.is_match(|name| layout.label(at, name, &pairs)))
     }
 
     /// Whether there are relabel rules.

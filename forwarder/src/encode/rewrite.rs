@@ -79,13 +79,13 @@ pub(crate) fn to_remote_write1(block: &Block) -> Result<Block, Damaged> {
 }
 
 /// What one `TimeSeries` of ours is: they carry one sample, histogram or exemplar each.
-struct Item {
-    timestamp_ms: i64,
-    counts: Counts,
+pub(super) struct Item {
+    pub(super) timestamp_ms: i64,
+    pub(super) counts: Counts,
     custom_bounds: bool,
 }
 
-fn item(series: &[u8], encoding: Encoding) -> Result<Item, Damaged> {
+pub(super) fn item(series: &[u8], encoding: Encoding) -> Result<Item, Damaged> {
     let (mut counts, mut timestamp_ms, mut custom_bounds) = (Counts::default(), 0, false);
     for (number, value) in Fields::of(series) {
         let Value::Bytes(bytes) = value else { return Err(Damaged::Encoding) };
@@ -183,11 +183,11 @@ fn put_value(out: &mut Vec<u8>, number: u64, value: Value<'_>) {
     }
 }
 
-fn series_number(encoding: Encoding) -> u64 {
+pub(super) fn series_number(encoding: Encoding) -> u64 {
     if encoding == Encoding::RemoteWrite2 { SERIES_2 } else { SERIES_1 }
 }
 
-fn plain_block(encoding: Encoding, bytes: Vec<u8>, extent: Extent) -> Block {
+pub(super) fn plain_block(encoding: Encoding, bytes: Vec<u8>, extent: Extent) -> Block {
     let Extent { counts, oldest_ms, newest_ms } = extent;
     let format = Format { encoding, compression: Compression::None };
     Block { format, bytes: bytes.into(), counts, oldest_ms, newest_ms }

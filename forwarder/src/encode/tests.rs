@@ -505,7 +505,7 @@ proptest! {
     ) {
         for encoding in [Encoding::RemoteWrite1, Encoding::RemoteWrite2] {
             let block = encode(encoding, &inputs);
-            let block = Compressor::default().pack(block, Compression::Snappy);
+            let block = Compressor::default().pack(block, Compression::Snappy).unwrap();
             let young = without_older_than(block, oldest_ms).unwrap();
             let kept = inputs.iter().filter(|input| input.at.0 >= oldest_ms);
             let wanted: Vec<Item> = kept.map(|input| wanted(input, encoding)).collect();

@@ -19,6 +19,7 @@ use crate::destination::Destination;
 use crate::ledger::{Account, Reason};
 use crate::modules::REMOTE_WRITE;
 use crate::router::Router;
+use crate::view::{DestinationView, DiskView};
 
 /// Shows every destination that there is.
 #[derive(Debug)]
@@ -118,7 +119,7 @@ const REMOTE_GAUGES: &[Row<f64>] = &[
     ("shards_desired", "The number of shards that the rates of samples ask for.", |now| {
         f64::from_bits(now.destination.meters.desired_shards.load(Ordering::Relaxed))
     }),
-    ("shard_capacity", "Samples of one shard that wait uncompressed.", |now| {
+    ("shard_capacity", "The capacity of each shard, as configured.", |now| {
         now.destination.config.queue.capacity as f64
     }),
     ("max_samples_per_send", "The maximum number of samples to be sent in one request.", |now| {
@@ -142,6 +143,9 @@ const COUNTERS: &[Row<u64>] = &[
     ("retried_samples", "Samples of all kinds that were sent again, all tries counted.", |now| {
         now.destination.meters.retries().total()
     }),
+    ("recovered_samples", "The part of accepted that a start found on disk.", |now| {
+        now.account.recovered.total()
+    }),
     ("sent_bytes", "Bytes sent, as they went over the wire.", |now| {
         now.destination.meters.sent_bytes()
     }),
@@ -154,11 +158,42 @@ const GAUGES: &[Row<f64>] = &[
     ("queued_bytes", "Bytes of sealed blocks that wait or are being sent.", |now| {
         now.destination.queue.load().bytes as f64
     }),
+    ("queued_memory_bytes", "The part of queued_bytes that is in memory.", |now| {
+        now.destination.queue.load().memory_bytes as f64
+    }),
     ("oldest_queued_seconds", "Age of the oldest sealed block that waits.", |now| {
-        let oldest = now.destination.queue.load().oldest;
-        oldest.map_or(0.0, |oldest| now.destination.clock.now().since(oldest).as_secs_f64())
+        now.destination.queue.load().oldest.map_or(0.0, |waited| waited.as_secs_f64())
+    }),
+    ("alert", "1 if someone should look at the destination.", |now| {
+        f64::from(u8::from(DestinationView::of(&now.destination).alert))
     }),
 ];
+
+/// Of durable destinations.
+const DISK_COUNTERS: &[Row<u64>] = &[
+    ("disk_failures", "Times that the disk began to refuse blocks.", |now| {
+        disk(now).map_or(0, |disk| disk.failures)
+    }),
+    ("disk_damages", "Places where files of the queue on disk were damaged.", |now| {
+        disk(now).map_or(0, |disk| disk.damages)
+    }),
+];
+
+const DISK_GAUGES: &[Row<f64>] = &[
+    ("disk_bytes", "Bytes of the files of the queue on disk.", |now| {
+        disk(now).map_or(0.0, |disk| disk.bytes as f64)
+    }),
+    ("disk_unwritten_blocks", "Blocks in memory that are not on disk yet.", |now| {
+        disk(now).map_or(0.0, |disk| disk.unwritten_blocks as f64)
+    }),
+    ("disk_failing", "1 while the disk refuses blocks, and they wait in memory.", |now| {
+        disk(now).map_or(0.0, |disk| f64::from(u8::from(disk.failing)))
+    }),
+];
+
+fn disk(now: &Snapshot) -> Option<DiskView> {
+    DestinationView::of(&now.destination).disk
+}
 
 /// What a receiver did not keep and will not be sent again.
 fn failed(account: &Account) -> Counts {
@@ -259,6 +294,15 @@ fn encode_ours(encoder: &mut DescriptorEncoder<'_>, all: &[Snapshot]) -> Result<
     for (name, help, read) in GAUGES {
         let name = format!("rollcall_forward_{name}");
         encode_gauges(encoder, &name, help, all.iter().map(|now| (named(now), read(now))))?;
+    }
+    let durable = || all.iter().filter(|now| now.destination.is_durable());
+    for (name, help, read) in DISK_COUNTERS {
+        let name = format!("rollcall_forward_{name}");
+        encode_counters(encoder, &name, help, durable().map(|now| (named(now), read(now))))?;
+    }
+    for (name, help, read) in DISK_GAUGES {
+        let name = format!("rollcall_forward_{name}");
+        encode_gauges(encoder, &name, help, durable().map(|now| (named(now), read(now))))?;
     }
     let highest =
         all.iter().map(|now| now.destination.meters.highest_taken_ms.load(Ordering::Relaxed));

@@ -121,15 +121,15 @@ impl Otlp {
         }
         let shown = &bytes[..bytes.len().min(BODY_BYTES_MAX)];
         let body = String::from_utf8_lossy(shown).into_owned();
-        let why = SendError::Status { status: status.to_string(), body };
+        let after = after.and_then(|value| value.to_str().ok()?.parse().ok());
+        let after = after.map(Duration::from_secs);
+        let (code, text) = (status.as_u16(), status.to_string());
+        let why = SendError::Status { status: text, code, body, after };
         Err(match status {
             StatusCode::TOO_MANY_REQUESTS
             | StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT => {
-                let seconds = after.and_then(|value| value.to_str().ok()?.parse().ok());
-                Verdict::Retry { after: seconds.map(Duration::from_secs), why }
-            }
+            | StatusCode::GATEWAY_TIMEOUT => Verdict::Retry { after, why },
             _ => Verdict::Refused { why },
         })
     }

@@ -5,6 +5,7 @@
 
 mod answer;
 mod post;
+mod receivers;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +20,9 @@ use kit::http::Client;
 use crate::block::{Compression, Encoding, Format};
 use crate::config::{QueueConfig, RemoteWriteSpec};
 use crate::module::{Build, Checked, Module, ModuleKind, Parcel, Verdict};
+use receivers::Receivers;
+
+pub(super) use post::first_bytes;
 
 pub(super) const KIND: ModuleKind = ModuleKind {
     name: "remote_write",
@@ -27,7 +31,7 @@ pub(super) const KIND: ModuleKind = ModuleKind {
 };
 
 /// How we call ourselves.
-const USER_AGENT: &str = concat!("rollcall/", env!("CARGO_PKG_VERSION"));
+pub(super) const USER_AGENT: &str = concat!("rollcall/", env!("CARGO_PKG_VERSION"));
 
 /// Which protocol is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +45,10 @@ pub(crate) enum WireVersion {
 /// Checked.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RemoteWriteConfig {
-    pub(crate) url: String,
+    /// At least one; the first is the one that is meant.
+    pub(crate) urls: Vec<String>,
+    /// Whether all of them are used in turn, or another only while one fails.
+    pub(crate) load_balance: bool,
     pub(crate) timeout: Duration,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) version: WireVersion,
@@ -54,6 +61,7 @@ struct RemoteWrite {
     config: RemoteWriteConfig,
     client: Client,
     clock: Arc<dyn Clock>,
+    receivers: Receivers,
     /// Set when the receiver does not know 2.0.
     fell_back: AtomicBool,
 }
@@ -120,7 +128,9 @@ impl RemoteWriteConfig {
         Arc::new(move |clock| {
             let (config, clock) = (self.clone(), Arc::clone(clock));
             let client = Client::new(config.http.clone(), USER_AGENT);
-            Ok(Box::new(RemoteWrite { config, client, clock, fell_back: AtomicBool::new(false) }))
+            let receivers = Receivers::new(config.urls.clone(), config.load_balance);
+            let fell_back = AtomicBool::new(false);
+            Ok(Box::new(RemoteWrite { config, client, clock, receivers, fell_back }))
         })
     }
 }
@@ -139,13 +149,7 @@ impl Module for RemoteWrite {
     }
 
     fn endpoint(&self) -> String {
-        match url::Url::parse(&self.config.url) {
-            Ok(mut url) => {
-                let _no_password_to_hide = url.set_password(None);
-                url.to_string()
-            }
-            Err(_) => self.config.url.clone(),
-        }
+        shown(&self.config.urls[0])
     }
 
     fn send<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Verdict> {
@@ -154,15 +158,33 @@ impl Module for RemoteWrite {
                 Encoding::RemoteWrite2 => WireVersion::V2,
                 Encoding::RemoteWrite1 | Encoding::JsonLines => WireVersion::V1,
             };
-            let answer = match self.post(version, parcel).await {
+            let receiver = self.receivers.choose(self.clock.now());
+            let answer = match self.post(receiver.url, version, parcel).await {
                 Ok(answer) => answer,
-                Err(why) => return Verdict::Retry { after: None, why },
+                Err(why) => {
+                    self.receivers.failed(receiver.at, self.clock.now());
+                    return Verdict::Retry { after: None, why };
+                }
             };
+            if answer.status >= 500 {
+                self.receivers.failed(receiver.at, self.clock.now());
+            }
             if answer.status == 415 && version == WireVersion::V2 {
                 self.fell_back.store(true, Ordering::Relaxed);
                 return Verdict::OtherFormat { why: answer.into_error() };
             }
             answer.judge(version, parcel, self.config.retry_on_http_429)
         })
+    }
+}
+
+/// A URL without its password.
+pub(super) fn shown(url: &str) -> String {
+    match url::Url::parse(url) {
+        Ok(mut url) => {
+            let _no_password_to_hide = url.set_password(None);
+            url.to_string()
+        }
+        Err(_) => url.to_owned(),
     }
 }

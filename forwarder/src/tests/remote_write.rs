@@ -219,7 +219,12 @@ async fn a_shortfall_in_what_version_2_confirms_is_counted_as_lost() {
     assert_eq!(account.delivered.samples, 3);
     assert_eq!(dropped(&account, Reason::NotWritten), 2);
 
-    receiver.answer(Reply::status(200));
+    let silent = ["Samples", "Histograms", "Exemplars"]
+        .into_iter()
+        .fold(Reply::status(200), |reply, what| {
+            reply.header(&format!("X-Prometheus-Remote-Write-{what}-Written"), "?")
+        });
+    receiver.answer(silent);
     world.scrape(&mut target, 2);
     let account = world.settled("r").await;
     assert_eq!(dropped(&account, Reason::Refused), 5);

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, header};
+use http::HeaderMap;
 
 use super::WireVersion;
 use crate::block::Counts;
 use crate::module::{Parcel, SendError, Verdict};
+use crate::modules::retry_after::retry_after;
 
 /// Bytes of an answer's body that are read: its first line says why.
 pub(super) const BODY_BYTES_MAX: usize = 256;
@@ -78,26 +79,9 @@ impl Answer {
 
     /// As the reason why the parcel did not arrive.
     pub(super) fn into_error(self) -> SendError {
-        SendError::Status { status: self.status_text, body: self.body }
+        let Answer { status: code, status_text: status, body, retry_after: after, .. } = self;
+        SendError::Status { status, code, body, after }
     }
-}
-
-/// `Retry-After`: seconds, or a date.
-fn retry_after(headers: &HeaderMap, unix_ms: i64) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate(text)?;
-    u64::try_from(date.saturating_sub(unix_ms)).ok().map(Duration::from_millis)
-}
-
-/// A date as HTTP writes it (`Sun, 06 Nov 1994 08:49:37 GMT`), in milliseconds since the epoch.
-fn httpdate(text: &str) -> Option<i64> {
-    let format = "%a, %d %b %Y %H:%M:%S GMT";
-    let civil = jiff::civil::DateTime::strptime(format, text).ok()?;
-    let zoned = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    Some(zoned.timestamp().as_millisecond())
 }
 
 /// What a 2.0 receiver says that it wrote: nothing if it sends none of the headers. One that is

@@ -1,0 +1,378 @@
+//! One block's way to its end: tries, waits, what answers mean, and the search for what a
+//! receiver refuses.
+//!
+//! What holds: every sample of the block is booked once, as delivered or as dropped with its
+//! reason, or is left as it was when there is no more time. A block that a receiver refuses, and
+//! whose refusals go to the dead-letter file, is halved until the offending samples are alone.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use kit::{Backoff, Chain};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::block::{Block, Compressor, Counts, Damaged, Encoding};
+use crate::config::Action;
+use crate::destination::Destination;
+use crate::encode::{split, to_remote_write1, without_older_than};
+use crate::ledger::Reason;
+use crate::module::{Parcel, SendError, Verdict};
+
+/// Requests that may be refused while one block is searched for what is wrong with it. Enough to
+/// find some samples in a few thousand.
+const REFUSALS_MAX: u32 = 100;
+
+/// One block's way to its end.
+pub(crate) struct Delivery<'d> {
+    destination: &'d Destination,
+    compressor: &'d mut Compressor,
+    attempt: u32,
+    backoff: Backoff,
+    began: Instant,
+    /// Whether the log knows that the receiver is in trouble.
+    complained: bool,
+    /// Requests that may still be refused before the rest goes to the dead letters as it is.
+    refusals_left: u32,
+    some_arrived: bool,
+}
+
+/// How it ends.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Everything is booked.
+    Done,
+    /// There was no more time: so much of it is as it was.
+    Left(Counts),
+}
+
+/// How many refusals a search may take: fewer while whole blocks are refused.
+#[derive(Debug)]
+pub(crate) struct SearchBudget(AtomicU32);
+
+/// What comes after a try.
+enum Next {
+    /// The piece is at its end.
+    Done,
+    /// Another try, after this long.
+    Wait(Duration),
+    /// It is refused, for the dead letters.
+    Refused(SendError),
+}
+
+/// What became of a piece.
+enum Piece {
+    Done,
+    Halved(Block, Block),
+    Left(Block),
+}
+
+impl Default for SearchBudget {
+    fn default() -> SearchBudget {
+        SearchBudget(AtomicU32::new(REFUSALS_MAX))
+    }
+}
+
+// === impl Delivery ===
+
+impl<'d> Delivery<'d> {
+    pub(crate) fn new(
+        destination: &'d Destination,
+        compressor: &'d mut Compressor,
+    ) -> Delivery<'d> {
+        let queue = &destination.config.queue;
+        let backoff = Backoff::new(queue.backoff_min, queue.backoff_max);
+        Delivery {
+            destination,
+            compressor,
+            attempt: 0,
+            backoff,
+            began: Instant::now(),
+            complained: false,
+            refusals_left: destination.search_budget.0.load(Ordering::Relaxed),
+            some_arrived: false,
+        }
+    }
+
+    /// Sends the block until all of it is delivered or dropped, or there is no more time.
+    pub(crate) async fn run(mut self, block: Block) -> End {
+        let mut pieces = vec![block];
+        while let Some(piece) = pieces.pop() {
+            match self.piece(piece).await {
+                Piece::Done => {}
+                Piece::Halved(first, second) => pieces.extend([second, first]),
+                Piece::Left(rest) => {
+                    pieces.push(rest);
+                    return End::Left(pieces.iter().map(|piece| piece.counts).sum());
+                }
+            }
+        }
+        End::Done
+    }
+
+    async fn piece(&mut self, block: Block) -> Piece {
+        let counts = block.counts;
+        let mut block = match self.prepare(block) {
+            Ok(block) => block,
+            Err(damaged) => return self.drop_damaged(counts, &damaged),
+        };
+        loop {
+            if block.counts.is_empty() {
+                return Piece::Done;
+            }
+            let Some(verdict) = self.attempt(&block).await else { return Piece::Left(block) };
+            match self.judge(&block, verdict) {
+                Next::Done => return Piece::Done,
+                Next::Wait(wait) => {
+                    if !self.wait(wait).await {
+                        return Piece::Left(block);
+                    }
+                }
+                Next::Refused(why) => return self.refused(block, why).await,
+            }
+            let counts = block.counts;
+            block = match self.prepare(block) {
+                Ok(block) => block,
+                Err(damaged) => return self.drop_damaged(counts, &damaged),
+            };
+        }
+    }
+
+    /// One try; `None` if there was no more time.
+    async fn attempt(&mut self, block: &Block) -> Option<Verdict> {
+        let Destination { module, abandoned, meters, pace, .. } = self.destination;
+        if let Some(pace) = pace {
+            tokio::select! {
+                () = sleep_until(pace.turn_of(block.counts.total())) => {}
+                () = abandoned.cancelled() => return None,
+            }
+        }
+        let parcel = Parcel {
+            bytes: block.bytes.clone(),
+            format: block.format,
+            counts: block.counts,
+            families: 0,
+            attempt: self.attempt,
+        };
+        let began = Instant::now();
+        let verdict = tokio::select! {
+            verdict = module.send(&parcel) => verdict,
+            () = abandoned.cancelled() => return None,
+        };
+        meters.sent_request(began.elapsed(), block.bytes.len());
+        Some(verdict)
+    }
+
+    /// Waits for the next try. Whether there is time for one: a destination that stops does not
+    /// wait for its receiver if a successor can go on from the disk.
+    async fn wait(&self, wait: Duration) -> bool {
+        let Destination { abandoned, stopping, .. } = self.destination;
+        let durable = self.destination.is_durable();
+        if !wait.is_zero() {
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = abandoned.cancelled() => {}
+                () = stopping.cancelled(), if durable => {}
+            }
+        }
+        !(abandoned.is_cancelled() || durable && stopping.is_cancelled())
+    }
+
+    /// Brings a block into the form the module wants, without samples that are too old by now.
+    /// What is left out is booked. Nothing happens to a block that is in this form already.
+    fn prepare(&mut self, block: Block) -> Result<Block, Damaged> {
+        let Destination { config, module, clock, .. } = self.destination;
+        let mut block = block;
+        if let Some(limit) = config.queue.sample_age_limit {
+            let limit_ms = i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
+            let before = block.counts;
+            block = without_older_than(block, clock.unix_ms().saturating_sub(limit_ms))?;
+            self.book_lost(before - block.counts, Reason::TooOld);
+        }
+        let wanted = module.format();
+        let encoding = block.format.encoding;
+        if encoding != wanted.encoding {
+            match (encoding, wanted.encoding) {
+                (Encoding::RemoteWrite2, Encoding::RemoteWrite1) => {
+                    let before = block.counts;
+                    block = to_remote_write1(&block)?;
+                    self.book_lost(before - block.counts, Reason::CustomBounds);
+                }
+                // Taken from disk by a destination that has since changed to 2.0: sent as it is.
+                (Encoding::RemoteWrite1, Encoding::RemoteWrite2) => {}
+                _ => return Err(Damaged::Encoding),
+            }
+        }
+        self.compressor.pack(block, wanted.compression)
+    }
+
+    /// Books what a try led to.
+    fn judge(&mut self, block: &Block, verdict: Verdict) -> Next {
+        let Destination { meters, config, clock, .. } = self.destination;
+        let (after, why, may_retry) = match verdict {
+            Verdict::Delivered { not_written } => {
+                self.delivered(block, not_written);
+                return Next::Done;
+            }
+            Verdict::OtherFormat { why } => {
+                warn!(destination = %config.name, error = %Chain(&why), "changing the format");
+                return self.again(block, Duration::ZERO);
+            }
+            Verdict::Retry { after, why } => (after, why, true),
+            Verdict::Refused { why } => (why.retry_after(), why, false),
+        };
+        let answers = &config.delivery.answers;
+        let action = match why.status() {
+            None if may_retry => None,
+            status => answers.of(status),
+        };
+        match action {
+            Some(Action::Retry) => self.retry(block, after, why),
+            None if may_retry => self.retry(block, after, why),
+            Some(Action::DeadLetter) => Next::Refused(why),
+            Some(Action::Drop) | None => {
+                meters.failed(&why, clock.unix_ms());
+                self.book_lost(block.counts, Reason::Refused);
+                error!(
+                    destination = %config.name, samples = block.counts.total(),
+                    error = %Chain(&why), "dropping a block that the receiver refused"
+                );
+                Next::Done
+            }
+        }
+    }
+
+    fn delivered(&mut self, block: &Block, not_written: Counts) {
+        let Destination { ledger, meters, config, clock, .. } = self.destination;
+        let not_written = Counts {
+            samples: not_written.samples.min(block.counts.samples),
+            histograms: not_written.histograms.min(block.counts.histograms),
+            exemplars: not_written.exemplars.min(block.counts.exemplars),
+        };
+        let written = block.counts - not_written;
+        ledger.deliver(written);
+        meters.delivered(written, block.newest_ms, clock.unix_ms());
+        if !not_written.is_empty() {
+            self.book_lost(not_written, Reason::NotWritten);
+            let lost = not_written.total();
+            let destination = &config.name;
+            error!(%destination, lost, "the receiver did not keep all of a block");
+        }
+        if std::mem::take(&mut self.complained) {
+            info!(destination = %config.name, attempts = self.attempt + 1, "sending again");
+        }
+        self.some_arrived = true;
+        self.destination.search_budget.restore();
+        (self.attempt, self.began) = (0, Instant::now());
+        self.backoff.reset();
+    }
+
+    /// The receiver is in trouble: another try, unless this block had its time.
+    fn retry(&mut self, block: &Block, after: Option<Duration>, why: SendError) -> Next {
+        let Destination { meters, config, clock, .. } = self.destination;
+        meters.failed(&why, clock.unix_ms());
+        if config.delivery.retry_for.is_some_and(|limit| self.began.elapsed() >= limit) {
+            if config.delivery.dead_letter.is_some() {
+                self.refusals_left = 0; // it is not the samples: no search
+                return Next::Refused(why);
+            }
+            error!(
+                destination = %config.name, samples = block.counts.total(), error = %Chain(&why),
+                "dropping a block that was tried for too long"
+            );
+            self.book_lost(block.counts, Reason::RetriesExhausted);
+            return Next::Done;
+        }
+        if !std::mem::replace(&mut self.complained, true) {
+            warn!(destination = %config.name, error = %Chain(&why), "sending failed, trying again");
+        }
+        let wait = after.unwrap_or_else(|| self.backoff.next_jittered(rand::random()));
+        meters.waiting_until(Instant::now() + wait);
+        self.again(block, wait)
+    }
+
+    fn again(&mut self, block: &Block, wait: Duration) -> Next {
+        self.destination.meters.retried(block.counts);
+        self.attempt += 1;
+        Next::Wait(wait)
+    }
+
+    /// Halves a refused piece, or puts it into the dead-letter file.
+    async fn refused(&mut self, block: Block, why: SendError) -> Piece {
+        let Destination { meters, config, clock, dead_letters, search_budget, .. } =
+            self.destination;
+        meters.failed(&why, clock.unix_ms());
+        if block.counts.total() > 1 && self.refusals_left > 0 {
+            self.refusals_left -= 1;
+            match split(&block) {
+                Ok((first, second)) => return Piece::Halved(first, second),
+                Err(damaged) => return self.drop_damaged(block.counts, &damaged),
+            }
+        }
+        if !self.some_arrived {
+            search_budget.halve();
+        }
+        let Some(dead_letters) = dead_letters else {
+            self.book_lost(block.counts, Reason::Refused);
+            return Piece::Done;
+        };
+        let counts = block.counts;
+        match dead_letters.put(block, &config.name, &why, clock.unix_ms()).await {
+            Ok(()) => {
+                self.book_lost(counts, Reason::DeadLetter);
+                error!(
+                    destination = %config.name, samples = counts.total(), error = %Chain(&why),
+                    "refused samples are in the dead-letter file"
+                );
+            }
+            Err(failed) => {
+                self.book_lost(counts, Reason::Refused);
+                error!(
+                    destination = %config.name, samples = counts.total(), error = %Chain(&failed),
+                    "refused samples are lost"
+                );
+            }
+        }
+        (self.attempt, self.began) = (0, Instant::now());
+        Piece::Done
+    }
+
+    fn drop_damaged(&self, counts: Counts, damaged: &Damaged) -> Piece {
+        error!(
+            destination = %self.destination.config.name, error = %Chain(damaged),
+            lost = counts.total(), "dropping a damaged block"
+        );
+        self.book_lost(counts, Reason::Damaged);
+        Piece::Done
+    }
+
+    fn book_lost(&self, counts: Counts, reason: Reason) {
+        if !counts.is_empty() {
+            self.destination.ledger.lose(reason, counts);
+            self.destination.meters.rates.dropped(counts.total());
+        }
+    }
+}
+
+// === impl SearchBudget ===
+
+impl SearchBudget {
+    /// The receiver took something.
+    fn restore(&self) {
+        self.0.store(REFUSALS_MAX, Ordering::Relaxed);
+    }
+
+    /// The receiver refused everything: it may not be the samples.
+    fn halve(&self) {
+        let _always = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| Some(n / 2));
+    }
+}
+
+/// Waits that are not about a block: between two rounds of metadata.
+pub(crate) async fn pause(wait: Duration, abandoned: &CancellationToken) {
+    tokio::select! {
+        () = sleep(wait) => {}
+        () = abandoned.cancelled() => {}
+    }
+}

@@ -1,0 +1,259 @@
+//! What a log survives: restarts, torn writes, flipped bits, missing and foreign files, caps.
+
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::block::{Compression, Counts, Encoding, Format};
+
+fn limits() -> Limits {
+    let (bytes_max, records_max, age_ms_max) = (u64::MAX, usize::MAX, i64::MAX);
+    Limits { segment_bytes: 1000, bytes_max, records_max, age_ms_max, free_bytes_min: 0 }
+}
+
+/// A block of `samples` samples whose bytes say `number`.
+fn block(number: u64, samples: u64) -> Block {
+    Block {
+        format: Format { encoding: Encoding::RemoteWrite1, compression: Compression::Snappy },
+        bytes: Bytes::from(format!("block {number:0>100}")),
+        counts: Counts { samples, ..Counts::default() },
+        oldest_ms: number as i64,
+        newest_ms: number as i64,
+    }
+}
+
+fn open(folder: &Path) -> (Log, Recovery) {
+    Log::open(folder, limits(), &["central"]).unwrap()
+}
+
+/// Everything that waits for the reader: the numbers in the blocks, and samples lost.
+fn drain(log: &Log) -> (Vec<u64>, u64) {
+    let (waiting, mut lost) = log.waiting("central");
+    let mut numbers = Vec::new();
+    for one in waiting {
+        match log.read(one.sequence).unwrap() {
+            Some(block) => {
+                assert_eq!(block.counts, one.counts);
+                let text = String::from_utf8(block.bytes.to_vec()).unwrap();
+                numbers.push(text[6..].parse().unwrap());
+            }
+            None => lost += one.counts.total(),
+        }
+    }
+    (numbers, lost)
+}
+
+fn append(log: &mut Log, number: u64, samples: u64) {
+    log.append(&block(number, samples), Origin::default()).unwrap();
+}
+
+fn segment_files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| Segment::sequence_of(path).is_some())
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_restart_hands_out_what_was_not_acknowledged_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(folder.path());
+    for number in 1..=20 {
+        append(&mut log, number, 10);
+    }
+    assert_eq!(drain(&log).0.len(), 20);
+    log.acknowledge("central", &[1, 2, 3, 5, 8]).unwrap();
+    drop(log);
+    let (log, recovery) = open(folder.path());
+    assert_eq!(recovery.damaged_places, 0);
+    let (numbers, lost) = drain(&log);
+    assert_eq!(numbers[..4], [4, 6, 7, 9]);
+    assert_eq!((numbers.len(), lost), (15, 0));
+}
+
+#[test]
+fn segments_go_when_every_reader_is_done_with_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, _) = Log::open(folder.path(), limits(), &["central", "second"]).unwrap();
+    for number in 1..=30 {
+        append(&mut log, number, 1);
+    }
+    let files = segment_files(folder.path()).len();
+    assert!(files > 3);
+    drain(&log);
+    let all: Vec<u64> = (1..=30).collect();
+    log.acknowledge("central", &all).unwrap();
+    assert_eq!(segment_files(folder.path()).len(), files);
+    log.acknowledge("second", &all).unwrap();
+    assert_eq!(segment_files(folder.path()).len(), 1);
+}
+
+#[test]
+fn a_torn_tail_costs_only_the_torn_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(folder.path());
+    for number in 1..=3 {
+        append(&mut log, number, 1);
+    }
+    drop(log);
+    let file = segment_files(folder.path()).pop().unwrap();
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() - 7]).unwrap();
+    let (mut log, _) = open(folder.path());
+    append(&mut log, 9, 1);
+    assert_eq!(drain(&log).0, [1, 2, 9]);
+}
+
+#[test]
+fn a_missing_segment_is_counted_by_its_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(folder.path());
+    for number in 1..=30 {
+        append(&mut log, number, 10);
+    }
+    drop(log);
+    fs::remove_file(&segment_files(folder.path())[1]).unwrap();
+    let (log, _) = open(folder.path());
+    let (numbers, lost) = drain(&log);
+    assert_eq!(numbers.len() as u64 * 10 + lost, 300);
+    assert!(lost > 0);
+}
+
+#[test]
+fn foreign_and_older_files_are_left_alone_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("notes.txt"), "mine").unwrap();
+    fs::write(Segment::path(folder.path(), 1), "an older format").unwrap();
+    let (mut log, recovery) = open(folder.path());
+    assert_eq!(recovery.foreign_files.len(), 2);
+    append(&mut log, 1, 1);
+    assert_eq!(drain(&log), (vec![1], 0));
+    assert!(
+        recovery.foreign_files.iter().any(|path| fs::read(path).unwrap() == b"an older format")
+    );
+}
+
+#[test]
+fn the_oldest_segment_goes_when_a_cap_is_passed_and_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let caps = Limits { bytes_max: 4000, age_ms_max: 1_000_000, ..limits() };
+    let (mut log, _) = Log::open(folder.path(), caps, &["central"]).unwrap();
+    let mut forgotten = 1;
+    for number in 1..=100 {
+        append(&mut log, number, 10);
+        if let Some(gone) = log.trim(0).unwrap() {
+            assert_eq!(gone.reason, Reason::QueueFull);
+            forgotten = gone.before;
+        }
+    }
+    assert!(log.bytes() <= 5000, "{}", log.bytes());
+    let (numbers, lost) = drain(&log);
+    assert_eq!((numbers[0], numbers.len() as u64, lost), (forgotten, 101 - forgotten, 0));
+    let aged = log.trim(1_000_085).unwrap().unwrap();
+    assert_eq!(aged.reason, Reason::TooOld);
+    assert!((forgotten..=85).contains(&aged.before), "{aged:?}");
+    assert_eq!(drain(&log).0[0], aged.before);
+}
+
+#[test]
+fn nobody_else_opens_a_log_that_is_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    let second = Log::open(folder.path(), limits(), &["central"]);
+    assert!(matches!(second, Err(OpenError::InUse { .. })));
+    drop(log);
+    open(folder.path());
+}
+
+#[test]
+fn a_sequence_that_was_acknowledged_is_not_given_again_when_its_record_was_torn_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(folder.path());
+    (1..=3).for_each(|number| append(&mut log, number, 1));
+    log.acknowledge("central", &[3]).unwrap();
+    drop(log);
+    let file = segment_files(folder.path()).pop().unwrap();
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() - 7]).unwrap();
+    let (mut log, _) = open(folder.path());
+    append(&mut log, 9, 1);
+    assert_eq!(drain(&log).0, [1, 2, 9]);
+}
+
+/// What is done to one byte, or to what follows it.
+#[derive(Debug, Clone, Copy)]
+enum Damage {
+    Flip,
+    Truncate,
+}
+
+/// Forty blocks of ten samples, one file of the log damaged at a place. Whether it is the last
+/// file, and whether the place says whose file it is.
+fn damaged(file: usize, at: usize, damage: Damage) -> (tempfile::TempDir, bool, bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(folder.path());
+    (1..=40).for_each(|number| append(&mut log, number, 10));
+    log.acknowledge("central", &[1, 2]).unwrap();
+    drop(log);
+    let files = segment_files(folder.path());
+    let file = file % files.len();
+    let mut bytes = fs::read(&files[file]).unwrap();
+    let at = at % bytes.len();
+    match damage {
+        Damage::Flip => bytes[at] ^= 0x40,
+        Damage::Truncate => bytes.truncate(at),
+    }
+    fs::write(&files[file], bytes).unwrap();
+    (folder, file + 1 == files.len(), at < 12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    /// Whatever byte is flipped: other records come, and the samples add up. The last file is
+    /// apart: what is lost at the end of everything has nothing behind it that would tell.
+    #[test]
+    fn damage_costs_the_damaged_records_and_is_counted(
+        file in 0_usize..9,
+        at in 0_usize..2000,
+        flip in any::<bool>(),
+    ) {
+        let damage = if flip { Damage::Flip } else { Damage::Truncate };
+        let (folder, is_last, in_preamble) = damaged(file, at, damage);
+        let (mut log, _) = open(folder.path());
+        let (numbers, lost) = drain(&log);
+        prop_assert!(numbers.is_sorted() && !numbers.contains(&1) && !numbers.contains(&2));
+        if !is_last {
+            prop_assert_eq!(numbers.len() as u64 * 10 + lost, 380);
+        }
+        if flip && !in_preamble && !is_last {
+            prop_assert!(numbers.len() >= 37);
+        }
+        append(&mut log, 99, 10);
+        prop_assert_eq!(drain(&log).0.pop(), Some(99));
+    }
+
+    /// A cursor that is damaged at any place costs nothing but blocks sent again.
+    #[test]
+    fn a_damaged_cursor_loses_nothing(at in 0_usize..9000) {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut log, _) = open(folder.path());
+        (1..=40).for_each(|number| append(&mut log, number, 10));
+        (1..=20).for_each(|number| log.acknowledge("central", &[number]).unwrap());
+        drop(log);
+        let path = folder.path().join("central.cursor");
+        let mut bytes = fs::read(&path).unwrap();
+        let at = at % bytes.len();
+        bytes[at] ^= 0x11;
+        fs::write(&path, bytes).unwrap();
+        let (log, _) = open(folder.path());
+        let (numbers, _) = drain(&log);
+        prop_assert!((21..=40).all(|number| numbers.contains(&number)), "{:?}", numbers);
+    }
+}

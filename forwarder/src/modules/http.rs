@@ -1,0 +1,217 @@
+//! Any HTTP endpoint: one request a block, in the format that the endpoint reads.
+//!
+//! Lines of JSON for ClickHouse (`FORMAT JSONEachRow`), Elastic or Vector, a JSON array, Influx
+//! line protocol, or remote write's messages. 2xx is delivered; 408, 429 and 5xx are tried again,
+//! `Retry-After` respected; everything else is refused. `delivery.answers` may say otherwise.
+
+mod body;
+mod influx;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{HeaderName, HeaderValue, Method, Request, header};
+use kit::Clock;
+use kit::config::{self, HttpClientConfig, HttpClientSpec, Invalid, yaml::Section};
+use kit::http::Client;
+use serde::{Deserialize, Serialize};
+
+use super::remote_write::{USER_AGENT, first_bytes, shown};
+use super::retry_after::retry_after;
+use crate::block::{Counts, Format};
+use crate::config::QueueConfig;
+use crate::module::{BuildError, Checked, Module, ModuleKind, Parcel, SendError, Verdict, Wants};
+use body::{Bodies, Body, BodyFormat, Packing};
+
+pub(super) const KIND: ModuleKind = ModuleKind {
+    name: "http",
+    about: "any HTTP endpoint: lines of JSON, JSON, Influx line protocol, remote write",
+    check,
+};
+
+/// What the file says.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename = "config.Http")]
+struct Spec {
+    /// Where to send to.
+    url: String,
+    /// The method. Default POST.
+    method: String,
+    /// Headers for every request; a `Content-Type` replaces the format's own.
+    headers: BTreeMap<String, String>,
+    /// `ndjson` (the default), `json` (an array), `influx` (line protocol), `remote_write` or
+    /// `remote_write_2`.
+    format: String,
+    /// `none` (the default), `gzip` or `zstd`: said in `Content-Encoding`. Messages of remote
+    /// write are always compressed by snappy.
+    compression: String,
+    /// How long a request may take. Default 30s.
+    timeout: config::Duration,
+    /// The HTTP client's keys.
+    #[serde(rename = "<inline>")]
+    http: HttpClientSpec,
+}
+
+/// One endpoint.
+struct Http {
+    url: String,
+    method: Method,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    timeout: Duration,
+    format: BodyFormat,
+    packing: Packing,
+    bodies: Bodies,
+    client: Client,
+    clock: Arc<dyn Clock>,
+}
+
+/// Checked.
+#[derive(Clone)]
+struct HttpConfig {
+    url: String,
+    method: Method,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    timeout: Duration,
+    format: BodyFormat,
+    packing: Packing,
+    http: HttpClientConfig,
+}
+
+impl Default for Spec {
+    fn default() -> Spec {
+        Spec {
+            url: String::new(),
+            method: Method::POST.to_string(),
+            headers: BTreeMap::new(),
+            format: "ndjson".to_owned(),
+            compression: "none".to_owned(),
+            timeout: config::Duration::from_secs(30),
+            http: HttpClientSpec::default(),
+        }
+    }
+}
+
+fn check(section: &Section, _: &QueueConfig, folder: &Path) -> Result<Checked, Invalid> {
+    let mut spec: Spec = section.decode()?;
+    spec.http.resolve_paths(folder);
+    let settings = Arc::new(spec.clone());
+    let config = spec.check()?;
+    let build = move |clock: &Arc<dyn Clock>| -> Result<Box<dyn Module>, BuildError> {
+        let HttpConfig { url, method, headers, timeout, format, packing, http } = config.clone();
+        let (client, clock) = (Client::new(http, USER_AGENT), Arc::clone(clock));
+        let bodies = Bodies::default();
+        let http = Http { url, method, headers, timeout, format, packing, bodies, client, clock };
+        Ok(Box::new(http))
+    };
+    Ok(Checked { settings, build: Arc::new(build), wants: Wants::ALL, metadata: None })
+}
+
+// === impl Spec ===
+
+impl Spec {
+    fn check(self) -> Result<HttpConfig, Invalid> {
+        let Spec { url, method, headers, format, compression, timeout, http } = self;
+        let parsed = url::Url::parse(&url).ok();
+        if !parsed.is_some_and(|url| url.has_host() && url.scheme().starts_with("http")) {
+            return Err(Invalid::new("url", "http forwarder needs an http:// or https:// URL"));
+        }
+        let method = Method::from_bytes(method.as_bytes())
+            .map_err(|_| Invalid::new("method", format!("not an HTTP method: {method:?}")))?;
+        let headers = headers.iter().map(|(name, value)| {
+            let pair = (HeaderName::try_from(name), HeaderValue::try_from(value));
+            match pair {
+                (Ok(name), Ok(value)) => Ok((name, value)),
+                _ => Err(Invalid::new(format!("headers.{name}"), "not an HTTP header")),
+            }
+        });
+        Ok(HttpConfig {
+            headers: headers.collect::<Result<_, _>>()?,
+            format: BodyFormat::named(&format)?,
+            packing: Packing::named(&compression)?,
+            timeout: timeout.to_std(),
+            http: http.check()?,
+            url,
+            method,
+        })
+    }
+}
+
+impl Module for Http {
+    fn format(&self) -> Format {
+        self.format.block_format()
+    }
+
+    fn endpoint(&self) -> String {
+        shown(&self.url)
+    }
+
+    fn send<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Verdict> {
+        Box::pin(async move {
+            let body = match self.bodies.of(parcel, self.format, self.packing).await {
+                Ok(body) => body,
+                Err(source) => return Verdict::Refused { why: self.unsent(source) },
+            };
+            let Body { bytes, not_sent } = body;
+            let verdict = match tokio::time::timeout(self.timeout, self.exchange(bytes)).await {
+                Ok(Ok(())) => {
+                    let not_written = Counts { samples: not_sent, ..Counts::default() };
+                    Verdict::Delivered { not_written }
+                }
+                Ok(Err(why)) if is_worth_another_try(&why) => {
+                    Verdict::Retry { after: why.retry_after(), why }
+                }
+                Ok(Err(why)) => Verdict::Refused { why },
+                Err(_) => {
+                    let (endpoint, limit) = (self.endpoint(), self.timeout);
+                    Verdict::Retry { after: None, why: SendError::Timeout { endpoint, limit } }
+                }
+            };
+            if !matches!(verdict, Verdict::Retry { .. }) {
+                self.bodies.forget(parcel);
+            }
+            verdict
+        })
+    }
+}
+
+/// Whether the endpoint may take the same request another time.
+fn is_worth_another_try(why: &SendError) -> bool {
+    match why.status() {
+        Some(status) => matches!(status, 408 | 429 | 500..),
+        None => true,
+    }
+}
+
+impl Http {
+    async fn exchange(&self, body: Bytes) -> Result<(), SendError> {
+        let mut request = Request::builder().method(self.method.clone()).uri(&self.url);
+        for (name, value) in self.format.headers() {
+            request = request.header(name, value);
+        }
+        if let Some(encoding) = self.packing.content_encoding() {
+            request = request.header(header::CONTENT_ENCODING, encoding);
+        }
+        let mut request = request.body(body).map_err(|error| self.unsent(error))?;
+        for (name, value) in &self.headers {
+            request.headers_mut().insert(name, value.clone());
+        }
+        let mut response = self.client.send(request).await.map_err(|error| self.unsent(error))?;
+        let body = first_bytes(&mut response).await;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let after = retry_after(response.headers(), self.clock.unix_ms());
+        let body = String::from_utf8_lossy(&body).lines().next().unwrap_or_default().to_owned();
+        let (status, code) = (status.to_string(), status.as_u16());
+        Err(SendError::Status { status, code, body, after })
+    }
+
+    fn unsent(&self, error: impl std::error::Error + Send + Sync + 'static) -> SendError {
+        SendError::Send { endpoint: self.endpoint(), source: Box::new(error) }
+    }
+}

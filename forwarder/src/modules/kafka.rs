@@ -1,0 +1,196 @@
+//! Produces to a Kafka topic, acknowledged by all in-sync replicas.
+//!
+//! As JSON every sample is a message whose key is its series, or the value of one label: a key's
+//! messages stay in order. As remote write every block is a message without a key. The producer
+//! is idempotent: a message that the client library sends again is stored once. A block of which
+//! some messages failed is produced again, whole: at least once.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, join_all};
+use kit::Clock;
+use kit::config::{Invalid, yaml::Section};
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::types::RDKafkaErrorCode;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::block::{Compression, Counts, Encoding, Format};
+use crate::config::QueueConfig;
+use crate::module::{BuildError, Checked, Module, ModuleKind, Parcel, SendError, Verdict, Wants};
+
+pub(super) const KIND: ModuleKind = ModuleKind {
+    name: "kafka",
+    about: "produces to a Kafka topic, acknowledged by all in-sync replicas",
+    check,
+};
+
+/// How long a message may wait for a place in the client library's queue.
+const QUEUED_WITHIN: Duration = Duration::from_secs(30);
+/// How long the library tries to deliver a message before the block is ours again.
+const DELIVERED_WITHIN_MS: &str = "30000";
+
+/// What the file says.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename = "config.Kafka")]
+struct Spec {
+    /// `host:9092` of some brokers; they name the others.
+    brokers: Vec<String>,
+    /// The topic.
+    topic: String,
+    /// `json` (the default): a message a sample; `remote_write`: a message a block, snappy.
+    format: String,
+    /// With JSON: the label whose value is the key. Default: the key is the whole series.
+    key_label: String,
+    /// Further settings of librdkafka, such as `compression.type` and `security.protocol`.
+    options: BTreeMap<String, String>,
+}
+
+struct Kafka {
+    producer: FutureProducer,
+    brokers: String,
+    topic: String,
+    is_json: bool,
+    key_label: String,
+}
+
+/// One of our lines, as far as it matters.
+#[derive(Deserialize)]
+struct Line<'l> {
+    #[serde(borrow)]
+    labels: &'l RawValue,
+}
+
+impl Default for Spec {
+    fn default() -> Spec {
+        let (brokers, topic, key_label, options) = Default::default();
+        Spec { brokers, topic, format: "json".to_owned(), key_label, options }
+    }
+}
+
+fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invalid> {
+    let spec: Spec = section.decode()?;
+    if spec.brokers.is_empty() {
+        return Err(Invalid::new("brokers", "kafka forwarder has no brokers"));
+    }
+    if spec.topic.is_empty() {
+        return Err(Invalid::new("topic", "kafka forwarder has no topic"));
+    }
+    let is_json = match spec.format.as_str() {
+        "json" => true,
+        "remote_write" => false,
+        other => {
+            let message = format!("unknown format {other:?}, known: json, remote_write");
+            return Err(Invalid::new("format", message));
+        }
+    };
+    if !is_json && !spec.key_label.is_empty() {
+        return Err(Invalid::new("key_label", "key_label is for format json"));
+    }
+    let settings = Arc::new(spec.clone());
+    let build = move |_: &Arc<dyn Clock>| -> Result<Box<dyn Module>, BuildError> {
+        let brokers = spec.brokers.join(",");
+        let producer = producer(&brokers, &spec.options).map_err(|source| BuildError {
+            what: format!("the Kafka producer for {brokers}"),
+            source: Box::new(source),
+        })?;
+        let (topic, key_label) = (spec.topic.clone(), spec.key_label.clone());
+        Ok(Box::new(Kafka { producer, brokers, topic, is_json, key_label }))
+    };
+    Ok(Checked { settings, build: Arc::new(build), wants: Wants::ALL, metadata: None })
+}
+
+fn producer(
+    brokers: &str,
+    options: &BTreeMap<String, String>,
+) -> Result<FutureProducer, KafkaError> {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", brokers)
+        .set("client.id", "rollcall")
+        .set("enable.idempotence", "true")
+        .set("message.timeout.ms", DELIVERED_WITHIN_MS)
+        .set("linger.ms", "5");
+    for (name, value) in options {
+        config.set(name, value);
+    }
+    config.create()
+}
+
+impl Module for Kafka {
+    fn format(&self) -> Format {
+        match self.is_json {
+            true => Format { encoding: Encoding::JsonLines, compression: Compression::None },
+            false => Format { encoding: Encoding::RemoteWrite1, compression: Compression::Snappy },
+        }
+    }
+
+    fn endpoint(&self) -> String {
+        format!("{} {}", self.brokers, self.topic)
+    }
+
+    fn send<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Verdict> {
+        Box::pin(async {
+            let error = match self.is_json {
+                true => self.produce_lines(&parcel.bytes).await,
+                false => self.produce(None, &parcel.bytes).await.err(),
+            };
+            let Some(error) = error else {
+                return Verdict::Delivered { not_written: Counts::default() };
+            };
+            let refused = is_refused(&error);
+            let why = SendError::Send { endpoint: self.endpoint(), source: Box::new(error) };
+            match refused {
+                true => Verdict::Refused { why },
+                false => Verdict::Retry { after: None, why },
+            }
+        })
+    }
+}
+
+impl Kafka {
+    /// Produces a message a line, in their order; the worst of what went wrong.
+    async fn produce_lines(&self, lines: &[u8]) -> Option<KafkaError> {
+        let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let produced = lines.map(|line| async {
+            let key = self.key(line);
+            self.produce(key.as_deref(), line).await
+        });
+        let failed = join_all(produced).await.into_iter().filter_map(Result::err);
+        failed.max_by_key(is_refused)
+    }
+
+    async fn produce(&self, key: Option<&str>, payload: &[u8]) -> Result<(), KafkaError> {
+        let record = FutureRecord { key, ..FutureRecord::to(&self.topic).payload(payload) };
+        let delivered = self.producer.send(record, QUEUED_WITHIN).await;
+        delivered.map(|_place| ()).map_err(|(error, _message)| error)
+    }
+
+    /// The key of a line: its labels as they stand there (sorted), or one label's value.
+    fn key<'l>(&self, line: &'l [u8]) -> Option<Cow<'l, str>> {
+        let line: Line<'l> = serde_json::from_slice(line).ok()?;
+        if self.key_label.is_empty() {
+            return Some(Cow::Borrowed(line.labels.get()));
+        }
+        let mut labels: BTreeMap<String, String> = serde_json::from_str(line.labels.get()).ok()?;
+        labels.remove(&self.key_label).map(Cow::Owned)
+    }
+}
+
+/// Whether the brokers will never take it.
+fn is_refused(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    let never = [
+        RDKafkaErrorCode::MessageSizeTooLarge,
+        RDKafkaErrorCode::InvalidMessage,
+        RDKafkaErrorCode::InvalidMessageSize,
+        RDKafkaErrorCode::InvalidRecord,
+    ];
+    code.is_some_and(|code| never.contains(&code))
+}

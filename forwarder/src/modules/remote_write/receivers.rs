@@ -1,0 +1,90 @@
+//! Several URLs of one destination: which is asked next.
+//!
+//! One that failed is left alone for a while, unless all have failed. Without load balancing the
+//! first that has not failed is asked, so the first of all is returned to by itself.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use model::Moment;
+
+/// A receiver that failed is not asked again before.
+const LEFT_ALONE: Duration = Duration::from_secs(30);
+
+/// All URLs.
+#[derive(Debug)]
+pub(super) struct Receivers {
+    urls: Vec<String>,
+    /// Until when each is left alone, as the nanoseconds of a moment.
+    alone_until: Vec<AtomicU64>,
+    load_balance: bool,
+    turn: AtomicUsize,
+}
+
+/// The one to ask.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Receiver<'u> {
+    pub(super) at: usize,
+    pub(super) url: &'u str,
+}
+
+// === impl Receivers ===
+
+impl Receivers {
+    pub(super) fn new(urls: Vec<String>, load_balance: bool) -> Receivers {
+        let alone_until = urls.iter().map(|_| AtomicU64::new(0)).collect();
+        Receivers { urls, alone_until, load_balance, turn: AtomicUsize::new(0) }
+    }
+
+    /// The receiver for the next request.
+    pub(super) fn choose(&self, now: Moment) -> Receiver<'_> {
+        let count = self.urls.len();
+        let first = match self.load_balance {
+            true => self.turn.fetch_add(1, Ordering::Relaxed) % count,
+            false => 0,
+        };
+        let in_turn = (0..count).map(|at| (first + at) % count);
+        let until = |at: &usize| self.alone_until[*at].load(Ordering::Relaxed);
+        let well = in_turn.clone().find(|at| until(at) <= now.0);
+        // All have failed: the one that failed first may be well again.
+        let at = well.or_else(|| in_turn.min_by_key(until)).unwrap_or(0);
+        Receiver { at, url: &self.urls[at] }
+    }
+
+    /// A receiver did not answer, or not well.
+    pub(super) fn failed(&self, at: usize, now: Moment) {
+        self.alone_until[at].store(now.after(LEFT_ALONE).0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn urls() -> Vec<String> {
+        ["a", "b", "c"].map(str::to_owned).to_vec()
+    }
+
+    #[test]
+    fn the_next_one_is_asked_while_the_first_fails() {
+        let receivers = Receivers::new(urls(), false);
+        let at = |second: u64| Moment(1 + second * 1_000_000_000);
+        assert_eq!(receivers.choose(at(0)).url, "a");
+        receivers.failed(0, at(0));
+        assert_eq!(receivers.choose(at(1)).url, "b");
+        receivers.failed(1, at(1));
+        receivers.failed(2, at(2));
+        assert_eq!(receivers.choose(at(3)).url, "a");
+        receivers.failed(0, at(3));
+        assert_eq!(receivers.choose(at(4)).url, "b");
+        assert_eq!(receivers.choose(at(40)).url, "a");
+    }
+
+    #[test]
+    fn load_is_spread_over_those_that_do_not_fail() {
+        let receivers = Receivers::new(urls(), true);
+        receivers.failed(1, Moment(1));
+        let asked: Vec<&str> = (0..6).map(|_| receivers.choose(Moment(2)).url).collect();
+        assert_eq!(asked, ["a", "c", "c", "a", "c", "c"]);
+    }
+}

@@ -1,0 +1,239 @@
+//! What a queue holds, under its lock: entries by number, and the order of each lane.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use model::Moment;
+
+use super::{Found, Lane, Number, Origin, Place, Taken};
+use crate::block::{Block, Counts};
+use crate::ledger::{Ledger, Reason};
+
+/// Numbers below are those of blocks that a restart found on disk: they come before all others.
+const FIRST_NEW: u64 = 1 << 40;
+
+/// Everything behind the lock.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) entries: BTreeMap<Number, Entry>,
+    lanes: BTreeMap<Lane, LaneState>,
+    /// Entries whose bytes are in memory and that nobody sends.
+    idle_in_memory: BTreeSet<Number>,
+    /// Entries that are to be on disk and are not yet.
+    pub(super) unwritten: BTreeSet<Number>,
+    /// Sequences on disk of entries that are no more.
+    pub(super) finished: Vec<u64>,
+    next_lane: u64,
+    next_new: u64,
+    next_found: u64,
+    pub(super) samples: u64,
+    pub(super) bytes: u64,
+    pub(super) memory_samples: u64,
+    pub(super) memory_bytes: u64,
+}
+
+/// One block.
+#[derive(Debug)]
+pub(super) struct Entry {
+    lane: Lane,
+    origin: Origin,
+    pub(super) sealed: Moment,
+    /// How long it had waited before this process.
+    pub(super) waited: Duration,
+    pub(super) counts: Counts,
+    bytes: u64,
+    /// None: on disk alone.
+    block: Option<Block>,
+    pub(super) sequence: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct LaneState {
+    origin: Origin,
+    waiting: VecDeque<Number>,
+}
+
+impl Default for State {
+    fn default() -> State {
+        State {
+            entries: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            idle_in_memory: BTreeSet::new(),
+            unwritten: BTreeSet::new(),
+            finished: Vec::new(),
+            next_lane: 0,
+            next_new: FIRST_NEW,
+            next_found: 0,
+            samples: 0,
+            bytes: 0,
+            memory_samples: 0,
+            memory_bytes: 0,
+        }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    pub(super) fn open_lane(&mut self, origin: Origin) -> Lane {
+        let lane = Lane(self.next_lane);
+        self.next_lane += 1;
+        self.lanes.insert(lane, LaneState { origin, waiting: VecDeque::new() });
+        lane
+    }
+
+    /// Removes a lane; what waited in it.
+    pub(super) fn close_lane(&mut self, lane: Lane) -> VecDeque<Number> {
+        self.lanes.remove(&lane).unwrap_or_default().waiting
+    }
+
+    pub(super) fn push(&mut self, lane: Lane, sealed: Moment, block: Block, durable: bool) {
+        let number = Number(self.next_new);
+        self.next_new += 1;
+        let (counts, bytes) = (block.counts, block.bytes.len() as u64);
+        let state = self.lanes.entry(lane).or_default();
+        state.waiting.push_back(number);
+        let (origin, waited) = (state.origin, Duration::ZERO);
+        let (block, sequence) = (Some(block), None);
+        let entry = Entry { lane, origin, sealed, waited, counts, bytes, block, sequence };
+        self.entries.insert(number, entry);
+        self.samples += counts.total();
+        self.bytes += bytes;
+        self.memory_samples += counts.total();
+        self.memory_bytes += bytes;
+        self.idle_in_memory.insert(number);
+        if durable {
+            self.unwritten.insert(number);
+        }
+    }
+
+    /// Takes in a block that is on disk alone.
+    pub(super) fn take_in(&mut self, lane: Lane, now: Moment, found: &Found) {
+        let Found { sequence, counts, bytes, waited } = *found;
+        let number = Number(self.next_found);
+        self.next_found += 1;
+        let (block, sequence, sealed) = (None, Some(sequence), now);
+        let origin = Origin::default(); // of no use: it is written already
+        let entry = Entry { lane, origin, sealed, waited, counts, bytes, block, sequence };
+        self.entries.insert(number, entry);
+        self.lanes.entry(lane).or_default().waiting.push_back(number);
+        self.samples += counts.total();
+        self.bytes += bytes;
+    }
+
+    pub(super) fn pop(&mut self, lane: Lane) -> Option<Taken> {
+        let number = self.lanes.get_mut(&lane)?.waiting.pop_front()?;
+        self.idle_in_memory.remove(&number);
+        let entry = &self.entries[&number];
+        let place = match (&entry.block, entry.sequence) {
+            (Some(block), _) => Place::Memory(block.clone()),
+            (None, sequence) => Place::Disk(sequence.unwrap_or_default()),
+        };
+        Some(Taken { number, counts: entry.counts, place })
+    }
+
+    /// Forgets an entry that was taken. Whether the log has something to forget too.
+    pub(super) fn done(&mut self, number: Number) -> bool {
+        let Some(entry) = self.remove(number) else { return false };
+        self.finished.extend(entry.sequence);
+        entry.sequence.is_some()
+    }
+
+    pub(super) fn give_back(&mut self, number: Number, counts: Counts) {
+        let Some(entry) = self.entries.get_mut(&number) else { return };
+        let sent = entry.counts.total() - counts.total();
+        self.samples -= sent;
+        if entry.block.is_some() {
+            self.memory_samples -= sent;
+        }
+        entry.counts = counts;
+        if entry.block.is_some() {
+            self.idle_in_memory.insert(number);
+        }
+        if let Some(lane) = self.lanes.get_mut(&entry.lane) {
+            lane.waiting.push_front(number);
+        }
+    }
+
+    pub(super) fn next_unwritten(&self) -> Option<(Number, Block, Origin)> {
+        let number = *self.unwritten.first()?;
+        let entry = self.entries.get(&number)?;
+        Some((number, entry.block.clone()?, entry.origin))
+    }
+
+    pub(super) fn written(&mut self, number: Number, sequence: u64) {
+        self.unwritten.remove(&number);
+        match self.entries.get_mut(&number) {
+            Some(entry) => entry.sequence = Some(sequence),
+            None => self.finished.push(sequence), // delivered meanwhile
+        }
+    }
+
+    /// Keeps a block on disk alone, if it is there and nobody sends it.
+    pub(super) fn spill(&mut self, number: Number) -> bool {
+        let Some(entry) = self.entries.get_mut(&number) else { return false };
+        if entry.sequence.is_none() || !self.idle_in_memory.remove(&number) {
+            return false;
+        }
+        entry.block = None;
+        self.memory_samples -= entry.counts.total();
+        self.memory_bytes -= entry.bytes;
+        true
+    }
+
+    /// Makes room in memory: by the oldest block that nobody sends. Whether there was one.
+    pub(super) fn free_oldest(&mut self, ledger: &Ledger) -> bool {
+        let Some(oldest) = self.idle_in_memory.first().copied() else { return false };
+        if !self.spill(oldest) {
+            self.drop_entry(oldest, Reason::QueueFull, ledger);
+        }
+        true
+    }
+
+    /// Drops an entry that nobody sends.
+    pub(super) fn drop_entry(&mut self, number: Number, reason: Reason, ledger: &Ledger) {
+        let Some(entry) = self.remove(number) else { return };
+        self.finished.extend(entry.sequence);
+        if let Some(lane) = self.lanes.get_mut(&entry.lane)
+            && let Ok(at) = lane.waiting.binary_search(&number)
+        {
+            lane.waiting.remove(at);
+        }
+        ledger.lose(reason, entry.counts);
+    }
+
+    pub(super) fn forgotten(&mut self, before: u64, reason: Reason, ledger: &Ledger) {
+        // Sequences grow with numbers; what the log forgot before, and is in memory, has none.
+        let older = |entry: &Entry| entry.sequence.is_none_or(|sequence| sequence < before);
+        let older = self.entries.iter().take_while(|(_, entry)| older(entry));
+        let gone = older.filter(|(_, entry)| entry.sequence.is_some());
+        let gone: Vec<Number> = gone.map(|(number, _)| *number).collect();
+        for number in gone {
+            let waits = self.is_waiting(number);
+            let Some(entry) = self.entries.get_mut(&number) else { continue };
+            if entry.block.is_some() {
+                entry.sequence = None;
+            } else if waits {
+                self.drop_entry(number, reason, ledger);
+            }
+        }
+    }
+
+    fn is_waiting(&self, number: Number) -> bool {
+        let lane = self.entries.get(&number).and_then(|entry| self.lanes.get(&entry.lane));
+        lane.is_some_and(|lane| lane.waiting.binary_search(&number).is_ok())
+    }
+
+    fn remove(&mut self, number: Number) -> Option<Entry> {
+        let entry = self.entries.remove(&number)?;
+        self.idle_in_memory.remove(&number);
+        self.unwritten.remove(&number);
+        self.samples -= entry.counts.total();
+        self.bytes -= entry.bytes;
+        if entry.block.is_some() {
+            self.memory_samples -= entry.counts.total();
+            self.memory_bytes -= entry.bytes;
+        }
+        Some(entry)
+    }
+}

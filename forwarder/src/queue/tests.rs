@@ -1,0 +1,152 @@
+//! Order, limits, and what a block's place on disk changes.
+
+use bytes::Bytes;
+use kit::ManualClock;
+
+use super::*;
+use crate::block::{Compression, Encoding, Format};
+
+fn block(name: u8, samples: u64) -> Block {
+    let format = Format { encoding: Encoding::RemoteWrite1, compression: Compression::Snappy };
+    let bytes = Bytes::from(vec![name; 100]);
+    let counts = Counts { samples, ..Counts::default() };
+    Block { format, bytes, counts, oldest_ms: 0, newest_ms: 0 }
+}
+
+fn queue_of(limits: Limits, keeper: Option<Keeper>) -> (Queue, Arc<Ledger>) {
+    let ledger = Arc::new(Ledger::default());
+    (Queue::new(limits, Arc::clone(&ledger), ManualClock::at(0), keeper), ledger)
+}
+
+fn queue(samples_max: u64, bytes_max: u64) -> (Queue, Arc<Ledger>) {
+    queue_of(Limits { samples_max, bytes_max, spill_bytes: u64::MAX }, None)
+}
+
+fn durable(bytes_max: u64, spill_bytes: u64) -> (Queue, Arc<Ledger>) {
+    queue_of(Limits { samples_max: u64::MAX, bytes_max, spill_bytes }, Some(Keeper::default()))
+}
+
+fn push(queue: &Queue, ledger: &Ledger, lane: Lane, block: Block) {
+    ledger.accept(block.counts, &[]);
+    queue.push(lane, block);
+}
+
+/// The name of the next block of the lane, or its sequence on disk; and its number.
+fn pop(queue: &Queue, lane: Lane) -> Option<(u64, Number)> {
+    let taken = queue.pop(lane)?;
+    match taken.place {
+        Place::Memory(block) => Some((u64::from(block.bytes[0]), taken.number)),
+        Place::Disk(sequence) => Some((1000 + sequence, taken.number)),
+    }
+}
+
+/// Writes everything that is not written; the first gets this sequence.
+fn write_all(queue: &Queue, mut sequence: u64) {
+    while let Some((number, _, _)) = queue.next_unwritten() {
+        queue.written(number, sequence);
+        sequence += 1;
+    }
+}
+
+#[test]
+fn the_oldest_block_of_all_lanes_is_dropped_first_and_counted() {
+    let (queue, ledger) = queue(30, u64::MAX);
+    let (one, two) = (queue.open_lane(Origin::default()), queue.open_lane(Origin::default()));
+    push(&queue, &ledger, two, block(1, 10));
+    push(&queue, &ledger, one, block(2, 10));
+    push(&queue, &ledger, two, block(3, 10));
+    push(&queue, &ledger, one, block(4, 15));
+    assert_eq!(ledger.balance().dropped(Reason::QueueFull).samples, 20);
+    assert_eq!(pop(&queue, one).unwrap().0, 4);
+    assert_eq!(pop(&queue, two).unwrap().0, 3);
+    assert!(queue.pop(two).is_none());
+}
+
+#[test]
+fn a_block_being_sent_still_weighs_and_is_not_dropped() {
+    let (queue, ledger) = queue(u64::MAX, 250);
+    let lane = queue.open_lane(Origin::default());
+    push(&queue, &ledger, lane, block(1, 1));
+    let (_, sending) = pop(&queue, lane).unwrap();
+    for name in 2..5 {
+        push(&queue, &ledger, lane, block(name, 1));
+    }
+    assert_eq!(ledger.balance().dropped(Reason::QueueFull).samples, 2);
+    assert_eq!(queue.load().blocks, 2);
+    queue.done(sending);
+    assert_eq!(queue.load().bytes, 100);
+    assert_eq!(pop(&queue, lane).unwrap().0, 4);
+}
+
+#[test]
+fn a_closed_lane_counts_what_it_held_as_stopped() {
+    let (queue, ledger) = queue(u64::MAX, u64::MAX);
+    let lane = queue.open_lane(Origin::default());
+    push(&queue, &ledger, lane, block(1, 7));
+    queue.close_lane(lane);
+    assert_eq!(ledger.balance().dropped(Reason::Stopped).samples, 7);
+    assert_eq!(queue.load(), Load::default());
+}
+
+#[test]
+fn what_is_on_disk_gives_up_its_memory_and_nothing_is_dropped() {
+    let (queue, ledger) = durable(1000, 250);
+    let lane = queue.open_lane(Origin::default());
+    for name in 1..=20 {
+        push(&queue, &ledger, lane, block(name, 1));
+        write_all(&queue, u64::from(name));
+    }
+    assert_eq!(ledger.balance().dropped_in_all(), Counts::default());
+    let load = queue.load();
+    assert_eq!((load.blocks, load.bytes, load.memory_bytes), (20, 2000, 200));
+    let order: Vec<u64> = std::iter::from_fn(|| pop(&queue, lane)).map(|(name, _)| name).collect();
+    assert_eq!(order[..4], [1, 2, 1003, 1004]);
+    assert_eq!(order.len(), 20);
+}
+
+#[test]
+fn a_disk_that_refuses_leaves_the_limits_of_memory() {
+    let (queue, ledger) = durable(300, 100);
+    let lane = queue.open_lane(Origin::default());
+    (1..=5).for_each(|name| push(&queue, &ledger, lane, block(name, 1)));
+    assert_eq!(ledger.balance().dropped(Reason::QueueFull).samples, 2);
+    assert_eq!(queue.next_unwritten().unwrap().1.bytes[0], 3);
+    assert_eq!(queue.unwritten(), 3);
+}
+
+#[test]
+fn a_block_delivered_before_it_was_written_is_finished_on_disk_at_once() {
+    let (queue, ledger) = durable(1000, 1000);
+    let lane = queue.open_lane(Origin::default());
+    push(&queue, &ledger, lane, block(1, 1));
+    let (number, _, _) = queue.next_unwritten().unwrap();
+    let (_, sent) = pop(&queue, lane).unwrap();
+    queue.done(sent);
+    queue.written(number, 7);
+    assert_eq!(queue.take_finished(), [7]);
+    assert_eq!(queue.load(), Load::default());
+}
+
+#[test]
+fn what_a_restart_found_leaves_before_what_came_since_and_what_the_log_forgot_is_counted() {
+    let (queue, ledger) = durable(1000, 0);
+    let (old, new) = (queue.open_lane(Origin::default()), queue.open_lane(Origin::default()));
+    push(&queue, &ledger, new, block(1, 5));
+    let counts = Counts { samples: 10, ..Counts::default() };
+    let waited = Duration::from_secs(9);
+    let found = |sequence| (old, Found { sequence, counts, bytes: 50, waited });
+    ledger.recover(Counts { samples: 30, ..Counts::default() });
+    queue.take_in([found(3), found(4), found(5)].into_iter());
+    write_all(&queue, 6);
+    assert_eq!(queue.load().oldest, Some(waited));
+    queue.forgotten(5, Reason::QueueFull);
+    assert_eq!(ledger.balance().dropped(Reason::QueueFull).samples, 20);
+    assert_eq!(pop(&queue, old).unwrap().0, 1005);
+    assert_eq!(pop(&queue, new).unwrap().0, 1006);
+    queue.leave();
+    let account = ledger.balance();
+    assert_eq!((account.queued.samples, account.dropped(Reason::Stopped).samples), (15, 0));
+    // The successor in the same process finds it again, and counts it once.
+    ledger.recover(Counts { samples: 15, ..Counts::default() });
+    assert_eq!((ledger.balance().queued.samples, ledger.balance().accepted.samples), (15, 35));
+}
