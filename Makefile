@@ -1,12 +1,15 @@
 # The only door: people and CI walk through the same targets. `make` alone lists them.
 
 CARGO ?= cargo
+# More flags for `make bench` and `make bench-status`, such as `--window 20` or `--rival NAME=PATH`.
+ARGS ?=
+BENCH = $(CARGO) run --release --locked -p bench --
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint golden tools
+.PHONY: help run test check fmt lint golden tools bench bench-modes bench-status fuzz
 
 help:    ## This list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 run:     ## Build, then start everything with a simulated fleet, on loopback
 	$(CARGO) run --release --locked -- demo
@@ -28,3 +31,26 @@ golden:  ## Rewrite the golden files; read the diff like code
 tools:   ## Programs that tests run against: Debian packages, and kubectl
 	@tests/tools/install-packages
 	@tests/tools/fetch-kubectl
+
+release:
+	$(CARGO) build --release --locked -p rollcall
+
+bench: release ## CPU and memory beside vmagent and Prometheus on the same fleet (six minutes)
+	$(BENCH) scrape $(ARGS)
+
+bench-modes: release ## The same for plain text, 2.0, status routes, churn, larger fleets, one huge page
+	$(BENCH) scrape --no-gzip $(ARGS)
+	$(BENCH) scrape --alone --second $(ARGS)
+	$(BENCH) scrape --alone --routing configs/rollcall.yml $(ARGS)
+	$(BENCH) scrape --fleet=--churn=5 $(ARGS)
+	$(BENCH) scrape --alone --hosts 64 $(ARGS)
+	$(BENCH) scrape --alone --hosts 1000 $(ARGS)
+	$(BENCH) scrape --hosts 1 --vms 100000 --interval 15 $(ARGS)
+
+bench-status: release ## The status center beside etcd and Redis
+	$(BENCH) status $(ARGS)
+
+fuzz:    ## Feed each exposition format with noise, ten minutes each (needs nightly and cargo-fuzz)
+	for format in text openmetrics protobuf; do \
+	  (cd scraper && cargo +nightly fuzz run $$format -- -max_total_time=600) || exit 1; \
+	done

@@ -1,11 +1,12 @@
 //! Starts the parts that the configuration asks for, and stops them in the order of the data.
 //!
-//! The only place where parts meet. Scraping has threads of its own: 256 scrapes that fall
-//! together do not delay an event on its way to a listener.
+//! The only place where parts meet. Scraping has threads of its own, for half of the cores: 256
+//! scrapes that fall together do not delay an event on its way to a listener.
 //! What holds at the end: first no new batches, then empty queues, and listeners hear of it last.
 
 use std::hash::BuildHasher as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ struct Daemon {
 
 /// What every part is given.
 struct Tools {
+    /// Where destinations keep what must outlast the process.
+    storage: PathBuf,
     clock: Arc<dyn Clock>,
     metrics: SelfMetrics,
     symbols: Arc<Symbols>,
@@ -70,8 +73,10 @@ struct Tools {
 /// # Errors
 /// It cannot start, or was told a second time to stop before its queues were empty.
 pub(crate) fn run(options: Options) -> anyhow::Result<()> {
-    let scraping = runtime("scrape").context("start the threads that scrape")?;
-    let serving = runtime("serve").context("start the threads that serve")?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let scraping = runtime("scrape", cores.div_ceil(2));
+    let scraping = scraping.context("start the threads that scrape")?;
+    let serving = runtime("serve", cores).context("start the threads that serve")?;
     let result = serving.block_on(async {
         let mut signals = StopSignals::listen().context("listen for signals")?;
         let daemon = Daemon::start(options, &scraping).await?;
@@ -88,8 +93,8 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     result
 }
 
-fn runtime(name: &str) -> std::io::Result<Runtime> {
-    Builder::new_multi_thread().thread_name(name).enable_all().build()
+fn runtime(name: &str, workers: usize) -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().thread_name(name).worker_threads(workers).enable_all().build()
 }
 
 // === impl Daemon ===
@@ -104,19 +109,22 @@ impl Daemon {
         let bound = Bound::to(&flags.listen_addresses).await?;
 
         let tools = Tools {
+            storage: flags.storage_path.clone(),
             clock: SystemClock::shared(),
             metrics: SelfMetrics::new(),
             symbols: Symbols::new(),
         };
         let parts = tools.start_parts(&config, scraping)?;
         let (clock, has_kinds) = (Arc::clone(&tools.clock), !config.status().is_empty());
+        let fed = config.status().warm_up(config.scraper().jobs.is_empty());
         let reloader = Reloader::new(files, config, parts.clone(), clock, &tools.metrics);
         let reloader = Arc::new(reloader);
         let mut chores = JoinSet::new();
         tools.spawn_chores(&mut chores, &reloader, &flags);
 
         let (readiness, quit) = (Arc::new(Readiness::default()), Arc::new(Quit::default()));
-        chores.spawn(warm_up(parts.clone(), has_kinds, Arc::clone(&readiness), on_ready));
+        let fed = has_kinds.then_some(fed);
+        chores.spawn(warm_up(parts.clone(), fed, Arc::clone(&readiness), on_ready));
         let addresses = bound.addresses();
         let external = external_url(&flags, &addresses)?;
         let prefix = route_prefix(&flags, &external);
@@ -169,9 +177,15 @@ impl Daemon {
 
 /// Lets readers of the status center in as soon as everything was scraped once. Without kinds
 /// there is nothing to wait for, and the first round takes as long as the longest interval.
-async fn warm_up(parts: Parts, has_kinds: bool, readiness: Arc<Readiness>, on_ready: OnReady) {
-    if has_kinds {
-        parts.scraper.first_round().await;
+/// `fed` is how long those who feed us get to say everything.
+async fn warm_up(
+    parts: Parts,
+    fed: Option<Duration>,
+    readiness: Arc<Readiness>,
+    on_ready: OnReady,
+) {
+    if let Some(fed) = fed {
+        tokio::join!(parts.scraper.first_round(), tokio::time::sleep(fed));
     }
     parts.status.warmed_up();
     readiness.reached(Stage::Working);
@@ -190,9 +204,10 @@ impl Tools {
             status_sink::Parts { clock: clock(), metrics: metrics(), instance },
         );
         let builtin = vec![(STATUS_DESTINATION, status.sink())];
+        let storage = self.storage.clone();
         let forwarder = Forwarder::start(
             config.forwarder(),
-            forwarder::Parts { clock: clock(), metrics: metrics(), builtin },
+            forwarder::Parts { clock: clock(), metrics: metrics(), builtin, storage },
         );
         let forwarder = forwarder.context("start the destinations")?;
         let _scrapes_on_its_own_threads = scraping.enter();

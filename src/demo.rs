@@ -22,8 +22,7 @@ const CONFIG_FILE: &str = "rollcall.yml";
 /// The name that the configuration has for the file of targets.
 const TARGETS_FILE: &str = "hosts.json";
 /// Where the configuration sends reports.
-const RECEIVER: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9009);
+const REPORTS: &str = "127.0.0.1:9009";
 /// Threads of the fleet and the receiver: they must not take those of the daemon.
 const FLEET_WORKERS: usize = 2;
 
@@ -41,6 +40,9 @@ pub(crate) struct Options {
     /// Address of the daemon.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
     listen_address: SocketAddr,
+    /// Address of the receiver that counts reports.
+    #[arg(long, value_name = "ADDRESS", default_value = REPORTS)]
+    reports_address: SocketAddr,
 }
 
 /// Runs the demo until it is asked to stop.
@@ -52,7 +54,8 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     let folder = options.folder.unwrap_or_else(|| std::env::temp_dir().join("rollcall-demo"));
     fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     let config_file = folder.join(CONFIG_FILE);
-    let written = fs::write(&config_file, CONFIG);
+    let reports = options.reports_address;
+    let written = fs::write(&config_file, CONFIG.replace(REPORTS, &reports.to_string()));
     written.with_context(|| format!("write {}", config_file.display()))?;
 
     let fleet = tokio::runtime::Builder::new_multi_thread()
@@ -63,14 +66,16 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         .context("start the threads of the fleet")?;
     let simulation = fleet.block_on(async {
         let simulation = Simulation::start(&options.fleet, &folder.join(TARGETS_FILE)).await?;
-        receiver::start(RECEIVER).await.with_context(|| format!("listen on {RECEIVER}"))?;
+        receiver::start(reports).await.with_context(|| {
+            format!("listen on {reports} (is another demo running? try --reports-address)")
+        })?;
         anyhow::Ok(simulation)
     })?;
 
     let (first, last) = simulation.addresses();
     println!("folder   {}", folder.display());
     println!("fleet    {} hosts, http://{first}/metrics to {last}", options.fleet.hosts);
-    println!("reports  http://{RECEIVER}/ counts what arrives by remote write");
+    println!("reports  http://{reports}/ counts what arrives by remote write");
     let address = options.listen_address;
     let control = simulation.control();
     let on_ready = move || {

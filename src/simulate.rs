@@ -38,7 +38,7 @@ pub(crate) struct Options {
     pub(crate) hosts: u32,
     /// Virtual machines on each host.
     #[arg(long, value_name = "N", default_value_t = 200,
-        value_parser = clap::value_parser!(u32).range(0..=10_000))]
+        value_parser = clap::value_parser!(u32).range(0..=200_000))]
     pub(crate) vms: u32,
     /// Port of every exporter, on addresses from 127.1.0.1 on.
     #[arg(long, value_name = "PORT", default_value_t = 9100,
@@ -50,6 +50,10 @@ pub(crate) struct Options {
     /// What chance starts from: the same seed prints the same values.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Share of a page's series, in percent, that are other ones each second.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0,
+        value_parser = clap::value_parser!(u32).range(0..=90))]
+    pub(crate) churn: u32,
 }
 
 /// Why there is no simulation.
@@ -83,7 +87,12 @@ impl Simulation {
         options: &Options,
         targets_file: &Path,
     ) -> Result<Simulation, StartError> {
-        let size = Size { hosts: options.hosts, vms_per_host: options.vms, seed: options.seed };
+        let size = Size {
+            hosts: options.hosts,
+            vms_per_host: options.vms,
+            seed: options.seed,
+            churn_percent: options.churn,
+        };
         let fleet = Arc::new(Fleet::new(size, SystemClock::shared(), options.port));
         let (stopper, stop) = Stopper::new();
         let mut tasks = JoinSet::new();

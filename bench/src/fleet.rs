@@ -29,7 +29,7 @@ pub(crate) struct Sink {
 }
 
 /// What the sink has counted.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Received {
     /// Samples.
     pub(crate) samples: u64,
@@ -39,6 +39,8 @@ pub(crate) struct Received {
     pub(crate) body_bytes: u64,
     /// Requests that could not be read.
     pub(crate) refused: u64,
+    /// Milliseconds from a scrape to the arrival of each request since the last question.
+    pub(crate) delays_ms: Vec<u64>,
 }
 
 // === impl Fleet ===
@@ -110,6 +112,10 @@ impl Sink {
             requests: number("requests")?,
             body_bytes: number("body_bytes")?,
             refused: number("refused")?,
+            delays_ms: json["delays_ms"]
+                .as_array()
+                .map(|delays| delays.iter().filter_map(serde_json::Value::as_u64).collect())
+                .unwrap_or_default(),
         })
     }
 }

@@ -50,7 +50,8 @@ pub(crate) struct Options {
     /// Another binary to measure: NAME=PATH, e.g. `vmagent-new=/opt/vmagent`. May be repeated.
     #[arg(long)]
     rival: Vec<String>,
-    /// A file with rollcall's own sections (routes, kinds), to measure status routes.
+    /// A configuration whose routes and kinds rollcall follows too, to measure status routes; its
+    /// jobs and receivers are left out.
     #[arg(long)]
     routing: Option<PathBuf>,
     /// Passed to `rollcall simulate` as it is. May be repeated.
@@ -73,6 +74,7 @@ struct Cost {
 /// Measures every agent and prints the table.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let routing = options.routing.as_deref().map(std::fs::read_to_string).transpose()?;
+    let routing = routing.as_deref().map(our_sections);
     let mut agents = vec![Agent::rollcall(&options.rollcall)];
     if !options.alone {
         agents.extend(Agent::rivals(&options.rival)?);
@@ -137,6 +139,7 @@ fn observe(
         requests: received_after.requests - received_before.requests,
         body_bytes: received_after.body_bytes - received_before.body_bytes,
         refused: received_after.refused,
+        delays_ms: received_after.delays_ms,
     };
     Ok(Cost {
         name: agent.name.clone(),
@@ -170,6 +173,7 @@ fn print_table(costs: &[Cost], options: &Options) -> anyhow::Result<()> {
             format!("{:.0}", samples as f64 / cost.window_s / 1e3),
             format!("{:.1}", cost.received.body_bytes as f64 / samples.max(1) as f64),
             format!("{:.0}", samples as f64 / cost.received.requests.max(1) as f64),
+            format!("{} / {}", percentile(&cost.received, 50), percentile(&cost.received, 99)),
             format!("{:.3}", cost.fleet_cpu_s / cost.window_s),
             if complete { "yes".into() } else { format!("NO ({:.1} % fewer)", missing * 100.0) },
         ]);
@@ -185,12 +189,38 @@ fn print_table(costs: &[Cost], options: &Options) -> anyhow::Result<()> {
         "k samples/s",
         "B/sample",
         "samples/req",
+        "delay ms p50 / p99",
         "fleet cores",
         "all arrived",
     ];
     table::print(&header, &rows);
     println!("\nwindow {} s; CPU = user + system of the whole process", options.window);
     Ok(())
+}
+
+/// The sections of a configuration that are rollcall's own. They begin at the start of a line.
+fn our_sections(config: &str) -> String {
+    let mut ours = String::new();
+    let mut within = false;
+    for line in config.lines() {
+        if let Some((key, _)) = line.split_once(':')
+            && !line.starts_with([' ', '#', '-'])
+        {
+            within = ["data_types", "routes", "forwarders", "status"].contains(&key);
+        }
+        if within {
+            ours.push_str(line);
+            ours.push('\n');
+        }
+    }
+    ours
+}
+
+/// How long samples were under way, in milliseconds.
+fn percentile(received: &Received, percent: usize) -> u64 {
+    let mut delays = received.delays_ms.clone();
+    delays.sort_unstable();
+    delays.get(delays.len() * percent / 100).copied().unwrap_or(0)
 }
 
 fn show_log(folder: &Path) {

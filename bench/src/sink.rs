@@ -1,11 +1,13 @@
 //! A receiver of remote write that answers 204 and counts the samples, 1.0 and 2.0.
 //!
-//! Walks the protobuf by hand: counting must cost little beside what is measured.
+//! Walks the protobuf by hand: counting must cost little beside what is measured. How long samples
+//! were under way is known from their timestamps: both ends are on one machine.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -15,6 +17,9 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 
+/// Delays that are remembered until they are asked for.
+const DELAYS_MAX: usize = 100_000;
+
 /// Samples and requests seen so far.
 #[derive(Debug, Default)]
 struct Counts {
@@ -22,6 +27,8 @@ struct Counts {
     requests: AtomicU64,
     body_bytes: AtomicU64,
     refused: AtomicU64,
+    /// Milliseconds from the timestamp of a request's last sample to its arrival.
+    delays_ms: Mutex<Vec<u32>>,
 }
 
 /// Serves until the process ends.
@@ -83,11 +90,17 @@ fn count(body: &[u8], zstd: bool, second: bool, counts: &Counts) -> Option<u64> 
         snap::raw::Decoder::new().decompress_vec(body).ok()?
     };
     let (series_field, sample_field) = if second { (5, 2) } else { (1, 2) };
-    let mut samples = 0;
+    let (mut samples, mut last) = (0, None);
     for (field, series) in Fields(&plain) {
         if field == series_field {
-            samples += Fields(series).filter(|(field, _)| *field == sample_field).count() as u64;
+            for (_, sample) in Fields(series).filter(|(field, _)| *field == sample_field) {
+                samples += 1;
+                last = Some(sample);
+            }
         }
+    }
+    if let Some(timestamp_ms) = last.and_then(timestamp_ms) {
+        counts.note_delay(timestamp_ms);
     }
     counts.samples.fetch_add(samples, Ordering::Relaxed);
     counts.requests.fetch_add(1, Ordering::Relaxed);
@@ -105,9 +118,33 @@ impl Counts {
         serde_json::json!({
             "samples": samples, "requests": requests,
             "body_bytes": body_bytes, "refused": refused,
+            "delays_ms": std::mem::take(&mut *self.delays()),
         })
         .to_string()
     }
+
+    fn note_delay(&self, timestamp_ms: u64) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let delay_ms = (now.as_millis() as u64).saturating_sub(timestamp_ms);
+        let mut delays = self.delays();
+        if delays.len() < DELAYS_MAX {
+            delays.push(u32::try_from(delay_ms).unwrap_or(u32::MAX));
+        }
+    }
+
+    fn delays(&self) -> std::sync::MutexGuard<'_, Vec<u32>> {
+        self.delays_ms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The timestamp of a `Sample { 1: double value, 2: int64 timestamp }`.
+fn timestamp_ms(sample: &[u8]) -> Option<u64> {
+    let rest = match sample.split_first()? {
+        (9, rest) => rest.get(8..)?,
+        _ => sample,
+    };
+    let (tag, rest) = rest.split_first()?;
+    if *tag == 16 { Fields(rest).varint() } else { None }
 }
 
 /// The length-delimited fields of a protobuf message: `(field number, bytes)`.

@@ -31,11 +31,18 @@ fn is_open_metrics(accepted: &str) -> bool {
 pub(super) fn classic(open_metrics: &str) -> String {
     let mut out = String::with_capacity(open_metrics.len() + open_metrics.len() / 16);
     let mut help = None;
+    let mut unknown = ("", 0);
     for line in open_metrics.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             help = Some(rest);
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.rsplit_once(' ').unwrap_or((rest, "unknown"));
+            if is_part_of_summary(name, unknown.0) {
+                // The registry has no summaries: what looks like one is called one.
+                out.replace_range(unknown.1.., &out[unknown.1..].replacen("untyped", "summary", 1));
+                help = None;
+                continue;
+            }
             let (suffix, kind) = match kind {
                 "counter" => ("_total", "counter"),
                 "info" => ("_info", "gauge"),
@@ -46,6 +53,7 @@ pub(super) fn classic(open_metrics: &str) -> String {
             if let Some((_, text)) = help.take().and_then(|help: &str| help.split_once(' ')) {
                 out.extend(["# HELP ", name, suffix, " ", text, "\n"]);
             }
+            unknown = (if kind == "untyped" { name } else { "" }, out.len());
             out.extend(["# TYPE ", name, suffix, " ", kind, "\n"]);
         } else if !line.starts_with('#') {
             // Some collectors write an empty label set, which nobody else does.
@@ -57,6 +65,12 @@ pub(super) fn classic(open_metrics: &str) -> String {
         }
     }
     out
+}
+
+/// Whether family `name` is the sum or the count of the family of unknown type before it.
+fn is_part_of_summary(name: &str, unknown: &str) -> bool {
+    let part = name.strip_prefix(unknown).filter(|_| !unknown.is_empty());
+    matches!(part, Some("_sum" | "_count"))
 }
 
 /// The line up to its exemplar, which is what follows the first `#` outside of label values.
@@ -94,6 +108,15 @@ up{} 1
 build_info{v=\"1\"} 1
 # TYPE odd unknown
 odd 2
+# HELP took Seconds.
+# TYPE took unknown
+took{quantile=\"0.5\"} 1
+# HELP took_sum Seconds.
+# TYPE took_sum unknown
+took_sum 3
+# HELP took_count Seconds.
+# TYPE took_count unknown
+took_count 2
 # EOF
 ";
         let want = "\
@@ -109,6 +132,11 @@ up 1
 build_info{v=\"1\"} 1
 # TYPE odd untyped
 odd 2
+# HELP took Seconds.
+# TYPE took summary
+took{quantile=\"0.5\"} 1
+took_sum 3
+took_count 2
 ";
         assert_eq!(classic(open_metrics), want);
     }

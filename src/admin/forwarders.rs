@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use forwarder::{Counts, DestinationView, Reason};
+use forwarder::{Counts, DestinationView, DiskView, Reason};
 use serde::Serialize;
 
 use super::Admin;
@@ -29,6 +29,8 @@ struct Destination {
     /// Whether somebody should look.
     alert: bool,
     accepted: Amount,
+    /// The part of `accepted` that a start found on disk.
+    recovered: Amount,
     delivered: Amount,
     queued: Amount,
     /// By reason; reasons that never came up are left out.
@@ -37,6 +39,10 @@ struct Destination {
     queued_blocks: u64,
     queued_bytes: u64,
     oldest_queued_seconds: Option<f64>,
+    /// Of durable destinations.
+    disk: Option<Disk>,
+    /// Samples delivered a second, smoothed.
+    rate: f64,
     shards: usize,
     sent_bytes: u64,
     last_delivery: Option<String>,
@@ -48,6 +54,17 @@ struct Amount {
     samples: u64,
     histograms: u64,
     exemplars: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Disk {
+    bytes: u64,
+    cursor: u64,
+    unwritten_blocks: u64,
+    failing: bool,
+    failures: u64,
+    damages: u64,
 }
 
 #[derive(Serialize)]
@@ -77,6 +94,7 @@ impl Destination {
             endpoint: view.endpoint,
             alert: view.alert,
             accepted: Amount::new(account.accepted),
+            recovered: Amount::new(account.recovered),
             delivered: Amount::new(account.delivered),
             queued: Amount::new(account.queued),
             dropped: dropped
@@ -87,6 +105,8 @@ impl Destination {
             queued_blocks: view.queued_blocks,
             queued_bytes: view.queued_bytes,
             oldest_queued_seconds: view.oldest_queued.map(|waited| waited.as_secs_f64()),
+            disk: view.disk.map(Disk::new),
+            rate: view.samples_per_s,
             shards: view.shards,
             sent_bytes: view.sent_bytes,
             last_delivery: view.last_delivery_ms.map(|ms| time_text(Some(ms))),
@@ -95,6 +115,15 @@ impl Destination {
                 message: error.message,
             }),
         }
+    }
+}
+
+// === impl Disk ===
+
+impl Disk {
+    fn new(view: DiskView) -> Disk {
+        let DiskView { bytes, cursor, unwritten_blocks, failing, failures, damages } = view;
+        Disk { bytes, cursor, unwritten_blocks, failing, failures, damages }
     }
 }
 

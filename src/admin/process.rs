@@ -1,5 +1,5 @@
-//! What the operating system says about this process: the `process_*` metrics that Prometheus'
-//! own client library has.
+//! What process this is: the `process_*` metrics that Prometheus' own client library has, from the
+//! operating system, and `prometheus_build_info`.
 
 use std::fmt;
 use std::fs;
@@ -7,6 +7,7 @@ use std::fs;
 use kit::metrics::SelfMetrics;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
@@ -17,6 +18,17 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub(super) fn register(metrics: &SelfMetrics) {
     metrics.register(|registry| registry.register_collector(Box::new(Process)));
 }
+
+/// Labels of `prometheus_build_info`. Dashboards group by them, so that all are there.
+const BUILD: [(&str, &str); 7] = [
+    ("branch", ""),
+    ("goarch", std::env::consts::ARCH),
+    ("goos", std::env::consts::OS),
+    ("goversion", ""),
+    ("revision", ""),
+    ("tags", ""),
+    ("version", env!("CARGO_PKG_VERSION")),
+];
 
 #[derive(Debug)]
 struct Process;
@@ -56,6 +68,10 @@ impl Collector for Process {
             ("process_threads", "Threads of the process", facts.threads),
             ("process_virtual_memory_bytes", "Virtual memory, in bytes", facts.virtual_bytes),
         ];
+        let help = "A metric with a constant '1' value labeled by what was built";
+        let mut build =
+            encoder.encode_descriptor("prometheus_build_info", help, None, MetricType::Gauge)?;
+        build.encode_family(&BUILD)?.encode_gauge(&1_i64)?;
         for (name, help, value) in gauges {
             let Some(value) = value else { continue };
             let metric = ConstGauge::new(value);

@@ -22,6 +22,8 @@ pub(crate) struct Size {
     pub(crate) vms_per_host: u32,
     /// What chance starts from.
     pub(crate) seed: u64,
+    /// Share of a page's series that are other ones each second.
+    pub(crate) churn_percent: u32,
 }
 
 /// All hosts. Pure state: `exporter.rs` shows it, `control.rs` changes it.
@@ -51,7 +53,7 @@ impl Fleet {
     pub(crate) fn new(size: Size, clock: Arc<dyn Clock>, port: u16) -> Fleet {
         let host = |number| {
             let address = SocketAddr::new(address(number).into(), port);
-            Arc::new(Host::new(number, address, size.vms_per_host, size.seed))
+            Arc::new(Host::new(number, address, &size))
         };
         let places = (0..size.hosts * size.vms_per_host).map(|vm| vm / size.vms_per_host.max(1));
         Fleet {
@@ -146,7 +148,7 @@ mod tests {
     use super::*;
 
     fn fleet() -> Fleet {
-        let size = Size { hosts: 3, vms_per_host: 200, seed: 1 };
+        let size = Size { hosts: 3, vms_per_host: 200, seed: 1, churn_percent: 0 };
         Fleet::new(size, ManualClock::at(0), 9100)
     }
 

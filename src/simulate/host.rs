@@ -8,6 +8,7 @@ use bytes::Bytes;
 use libdeflater::{CompressionLvl, Compressor};
 use tokio::sync::watch;
 
+use super::fleet::Size;
 use super::motion::Dice;
 use super::page::Page;
 use super::{node_page, resource_page};
@@ -32,6 +33,7 @@ pub(crate) struct Host {
     pub(super) alive: watch::Sender<bool>,
     serial: String,
     seed: u64,
+    churn_percent: u32,
     /// A lock, because a scrape and a control request may meet; held for one page at most.
     body: Mutex<Body>,
 }
@@ -100,16 +102,17 @@ pub(super) struct Parts<'h> {
 
 impl Host {
     /// Host number `number` (from zero) with VMs `first_vm..first_vm + vms`, alive.
-    pub(crate) fn new(number: u32, address: SocketAddr, vms: u32, seed: u64) -> Host {
-        let first_vm = number * vms;
-        let vms = (first_vm..first_vm + vms).map(Vm::new).collect();
+    pub(super) fn new(number: u32, address: SocketAddr, size: &Size) -> Host {
+        let first_vm = number * size.vms_per_host;
+        let vms = (first_vm..first_vm + size.vms_per_host).map(Vm::new).collect();
         Host {
             name: format!("host-{:03}", number + 1),
             rack: format!("r{}", number / 16 + 1),
             serial: format!("S{:07}", 4_100_000 + number),
             address,
             alive: watch::Sender::new(true),
-            seed,
+            seed: size.seed,
+            churn_percent: size.churn_percent,
             body: Mutex::new(Body {
                 vms,
                 disks: Devices::named((0..DISKS).map(|at| format!("nvme{at}n1"))),
@@ -240,6 +243,7 @@ impl Host {
         };
         node_page::write(&mut page, &parts);
         resource_page::write(&mut page, &parts);
+        page.churn(self.churn_percent);
         page
     }
 

@@ -59,14 +59,39 @@ impl Page {
             }
         }
         self.text.extend_from_slice(if labels.is_empty() { b" " } else { b"} " });
+        self.moving(value);
+        self.text.push(b'\n');
+        self.series += 1;
+    }
+
+    /// The text of a value, which will move.
+    fn moving(&mut self, value: Value) {
         let text = ValueText::new(value.motion.at(self.second), value.decimals);
         if !value.motion.is_still() {
             let (at, width) = (self.text.len() as u32, text.as_bytes().len() as u8);
             self.slots.push(Slot { at, width, value });
         }
         self.text.extend_from_slice(text.as_bytes());
-        self.text.push(b'\n');
-        self.series += 1;
+    }
+
+    /// Series that are others each second: as many as make `percent` of the page.
+    pub(crate) fn churn(&mut self, percent: u32) {
+        let (lasting, percent) = (self.series as u64, u64::from(percent.min(99)));
+        let n = lasting * percent / (100 - percent);
+        if n == 0 {
+            return;
+        }
+        let name = "container_cpu_usage_seconds_total";
+        self.family(name, "counter", "Seconds that a short-lived container has used.");
+        for nth in 0..n {
+            // The number of a container has nine digits for long.
+            let motion = Motion::Counter { start: 100_000_000 + nth, per_second: n };
+            self.text.extend_from_slice(name.as_bytes());
+            self.text.extend_from_slice(b"{container=\"c");
+            self.moving(Value { motion, decimals: 3 });
+            self.text.extend_from_slice(b"\"} 1\n");
+        }
+        self.series += n as usize;
     }
 
     /// Writes the values of `second` in their places.
@@ -143,6 +168,25 @@ mod tests {
         let want = "# HELP ups Ups so far.\n# TYPE ups counter\nups{a=\"1\",b=\"2\"} 98\nstill 1\n";
         assert_eq!(std::str::from_utf8(advanced.text()).unwrap(), want);
         assert_eq!(advanced.series_count(), 2);
+    }
+
+    #[test]
+    fn a_share_of_the_series_is_replaced_each_second() {
+        let with_churn = |second| {
+            let mut page = page(second);
+            page.churn(50);
+            page
+        };
+        let mut moved = with_churn(0);
+        assert_eq!(moved.series_count(), 4);
+        let numbers = |page: &Page| -> Vec<String> {
+            let text = String::from_utf8(page.text().to_vec()).unwrap();
+            let lines = text.lines().filter(|line| line.starts_with("container"));
+            lines.map(|line| line.split('"').nth(1).unwrap().to_owned()).collect()
+        };
+        assert_eq!(numbers(&moved), ["c100000.000", "c100000.001"]);
+        assert_eq!(moved.advance(1), Ok(()));
+        assert_eq!(numbers(&moved), ["c100000.002", "c100000.003"]);
     }
 
     #[test]

@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn the_file_has_one_group_a_host() {
-        let size = Size { hosts: 2, vms_per_host: 1, seed: 1 };
+        let size = Size { hosts: 2, vms_per_host: 1, seed: 1, churn_percent: 0 };
         let fleet = Fleet::new(size, ManualClock::at(0), 9100);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("hosts.json");

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_yaml::granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use serde_yaml::granit_parser::{Event, Options, Parser, ScalarStyle, Span, Tag};
 
 use super::Problem;
 
@@ -48,7 +48,11 @@ pub(super) struct Scalar {
 
 /// Builds the tree of the first document in `text`.
 pub(super) fn parse(text: &str) -> Result<Node, Problem> {
-    let events = Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
+    // Another crate of the build may have turned comments on; they are no nodes.
+    let mut options = Options::default();
+    options.emit_comments = false;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let events = Parser::new_from_str_with_options(text, options);
     let mut builder = Builder { events, anchors: HashMap::new(), unfolded: 0 };
     loop {
         match builder.next()? {
