@@ -10,6 +10,7 @@ mod fleet; // what happens to a simulated fleet reaches listeners
 mod forward; // destinations: delivered, waiting, or dropped and counted
 mod kinds; // the kinds and routes that the stories use
 mod kubectl; // the real kubectl
+mod pages; // pages of docs/ that say what the program says
 mod reload; // a new configuration while everything runs
 mod scrape; // targets, discovery, pools
 mod sender; // remote write by the cases of prometheus/compliance
