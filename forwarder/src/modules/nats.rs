@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::{self, message::PublishMessage};
 use futures::future::BoxFuture;
 use kit::Clock;
@@ -73,6 +74,10 @@ impl Module for Nats {
             let published = tokio::time::timeout(ACKNOWLEDGED_WITHIN, self.publish(parcel)).await;
             let why = match published {
                 Ok(Ok(())) => return Verdict::Delivered { not_written: Counts::default() },
+                Ok(Err(source)) if is_too_large(&*source) => {
+                    let why = SendError::Send { endpoint: self.endpoint(), source };
+                    return Verdict::Refused { why };
+                }
                 Ok(Err(source)) => SendError::Send { endpoint: self.endpoint(), source },
                 Err(_) => {
                     SendError::Timeout { endpoint: self.endpoint(), limit: ACKNOWLEDGED_WITHIN }
@@ -81,6 +86,12 @@ impl Module for Nats {
             Verdict::Retry { after: None, why }
         })
     }
+}
+
+/// Whether the server will never take a message of this size.
+fn is_too_large(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    let error = error.downcast_ref::<jetstream::context::PublishError>();
+    error.is_some_and(|error| error.kind() == PublishErrorKind::MaxPayloadExceeded)
 }
 
 impl Nats {
