@@ -399,7 +399,8 @@ impl PageCache {
     ) {
         let track = self.rules.track_timestamps_staleness;
         let (living, stamps, page_ms) = (&self.living, &self.stamps, self.page_ms);
-        let before = Before { living, stamps, page_ms, carried };
+        let is_first = self.layout.is_none();
+        let before = Before { living, stamps, page_ms, is_first, carried };
         (self.living, self.stamps) = before.settle(gathered, times, track, counts);
         self.exemplars.keep_new(&mut gathered.exemplars, carried);
         self.page_ms = times.timestamp_ms;

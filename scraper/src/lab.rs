@@ -84,7 +84,10 @@ impl Reader {
         self.room.reclaim(&mut self.out);
         match self.cache.read(page, format, times, &mut self.room, &mut self.out) {
             Ok(PageCounts { scraped, .. }) => Ok(scraped),
-            Err(error) => Err(error.to_string()),
+            Err(error) => {
+                self.cache.end(&mut self.room, &mut self.out);
+                Err(error.to_string())
+            }
         }
     }
 

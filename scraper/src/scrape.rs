@@ -194,9 +194,9 @@ impl Fetcher {
                     let (head, body) = response.into_parts();
                     return Ok(Response { sent, head, body });
                 }
-                // The target closed it while it was idle: ask again on a fresh one. An answer
-                // that makes no sense is an answer.
-                Err(source) if was_used && !source.is_parse() => {}
+                // The target closed it while it was idle: ask again on a fresh one. Half an
+                // answer, or one that makes no sense, is an answer.
+                Err(_) if was_used && connection.is_silent() => {}
                 Err(source) => return Err(failed(&self.url, source)),
             }
         }

@@ -38,7 +38,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use crate::config::HttpClientConfig;
 
 pub use assertion::AssertionError;
-pub use connect::{ConnectError, Stream};
+pub use connect::{ConnectError, Heard, Stream};
 pub use credentials::CredentialsError;
 pub use oauth2::TokenError;
 pub use response::{BodyError, Response};

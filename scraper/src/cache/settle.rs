@@ -39,6 +39,8 @@ pub(super) struct Before<'b> {
     pub(super) stamps: &'b Stamps,
     /// The timestamp of the last good page.
     pub(super) page_ms: i64,
+    /// There has been no page.
+    pub(super) is_first: bool,
     /// Where the series of the new layout were; none if they are where they were.
     pub(super) carried: Option<&'b Carried>,
 }
@@ -141,15 +143,7 @@ impl Before<'_> {
         stamped.sort_by_key(|stamped| stamped.series);
         stamped.retain(|stamped| is_timely(stamped.series, stamped.timestamp_ms));
         histograms.retain(|(series, own, _)| own.is_none_or(|own| is_timely(*series, own)));
-        // A new series without a sample that is taken was not added.
-        early.dedup();
-        early.retain(|series| {
-            let taken = stamped.iter().any(|stamped| stamped.series == *series)
-                || histograms.iter().any(|(taken, ..)| taken == series);
-            let has_value = !is_absent(gathered.values[*series as usize]);
-            !taken && !has_value && self.old(*series).is_none()
-        });
-        counts.series_added = counts.series_added.saturating_sub(early.len() as u64);
+        counts.series_added = counts.series_added.saturating_sub(self.not_added(early, gathered));
         for (at, stamp) in stamps.iter_mut().enumerate() {
             // A sample with the scrape's timestamp is the last one, unless a later one is known.
             if !is_absent(gathered.values[at]) && *stamp <= times.timestamp_ms {
@@ -161,6 +155,20 @@ impl Before<'_> {
                 *stamp = last;
             }
         }
+    }
+
+    /// How many of the new series with samples that are too early have no other: those were not
+    /// added.
+    fn not_added(&self, mut early: Vec<u32>, gathered: &Gathered) -> u64 {
+        if early.is_empty() {
+            return 0;
+        }
+        let taken = gathered.taken(None, true);
+        early.sort_unstable();
+        early.dedup();
+        let is_new = |series: u32| self.is_first || self.old(series).is_none();
+        early.retain(|series| is_new(*series) && !taken[*series as usize]);
+        early.len() as u64
     }
 
     /// The series without a sample that keeps them alive, after the stale markers of those that

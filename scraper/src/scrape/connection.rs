@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{Connection as Http1, SendRequest};
+use hyper::client::conn::http1::{Builder, Connection as Http1, SendRequest};
 use hyper::{Request, Response};
-use kit::http::{Generation, Stream};
+use kit::http::{Generation, Heard, Stream};
 
 /// An open connection.
 pub(super) struct Connection {
@@ -18,11 +18,16 @@ pub(super) struct Connection {
     /// None when it has ended: nothing can be sent any more. It is dropped then, because only
     /// that tells whoever waits for it.
     driver: Option<Driver>,
+    heard: Heard,
     /// At least one exchange went well.
     pub(super) used: bool,
     /// The certificates that it was opened with.
     pub(super) generation: Generation,
 }
+
+/// Bytes that the connection of an idle target keeps: what is read at once, and the longest head
+/// of an answer.
+const BUFFER_BYTES_MAX: usize = 16 * 1024;
 
 /// What moves bytes for the connection while it is polled.
 type Driver = Pin<Box<Http1<Stream, Empty<Bytes>>>>;
@@ -31,9 +36,11 @@ type Driver = Pin<Box<Http1<Stream, Empty<Bytes>>>>;
 
 impl Connection {
     pub(super) async fn over(stream: Stream, generation: Generation) -> hyper::Result<Connection> {
-        let (sender, driver) = hyper::client::conn::http1::handshake(stream).await?;
+        let heard = stream.heard();
+        let (sender, driver) =
+            Builder::new().max_buf_size(BUFFER_BYTES_MAX).handshake(stream).await?;
         let driver = Some(Box::pin(driver));
-        Ok(Connection { sender, driver, used: false, generation })
+        Ok(Connection { sender, driver, heard, used: false, generation })
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -41,12 +48,18 @@ impl Connection {
         &mut self,
         request: Request<Empty<Bytes>>,
     ) -> hyper::Result<Response<Incoming>> {
-        let Connection { sender, driver, .. } = self;
+        let Connection { sender, driver, heard, .. } = self;
+        heard.forget();
         drive(driver, async {
             sender.ready().await?;
             sender.send_request(request).await
         })
         .await
+    }
+
+    /// Whether nothing of an answer to the last request has come.
+    pub(super) fn is_silent(&self) -> bool {
+        !self.heard.is_something()
     }
 
     /// Waits for `work`, which reads the answer's body.

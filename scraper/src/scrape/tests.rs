@@ -130,6 +130,20 @@ async fn requests_say_what_prometheus_says() {
 }
 
 #[tokio::test]
+async fn half_an_answer_is_not_asked_for_again() {
+    let target = FakeTarget::start(Reply::page("up 1\n")).await;
+    let mut fetcher = fetcher(&target, "");
+    for half in ["HTTP/1.1 200 OK\r\nContent-Le", "hello\r\n\r\n"] {
+        target.reply(Reply::page("up 1\n"));
+        page(&mut fetcher).await.unwrap();
+        target.reply(Reply::raw(half).closing());
+        let n_requests = target.requests().len();
+        page(&mut fetcher).await.unwrap_err();
+        assert_eq!(target.requests().len(), n_requests + 1, "{half}");
+    }
+}
+
+#[tokio::test]
 async fn one_connection_serves_all_scrapes() {
     let target = FakeTarget::start(Reply::gzip("up 1\n")).await;
     let mut fetcher = fetcher(&target, "");

@@ -257,3 +257,13 @@ async fn the_first_round_asks_everyone_at_once_if_it_shall() {
     assert_eq!(seen.iter().filter(|seen| is_good(seen)).count(), 1);
     run.scraper.stop().await;
 }
+
+#[test]
+fn an_idle_loop_is_small() {
+    fn bytes_of<A, F>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+    let bytes = bytes_of(ScrapeLoop::run_to_end);
+    // What is rarely used is in boxes of its own.
+    assert!(bytes <= 6 * 1024, "{bytes}");
+}

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
@@ -64,10 +65,21 @@ pub enum ConnectError {
 
 /// A connection, ready for HTTP.
 pub struct Stream {
-    io: TokioIo<Box<dyn Io>>,
+    io: TokioIo<Hearing>,
     http2: bool,
     /// Requests must name the whole URL, because a proxy reads them.
     proxied: bool,
+}
+
+/// Whether a connection has brought anything. Who sends a request forgets what was heard before;
+/// a request to which part of an answer came must not be sent again.
+#[derive(Debug, Clone, Default)]
+pub struct Heard(Arc<AtomicBool>);
+
+/// Notes when something comes in.
+struct Hearing {
+    io: Box<dyn Io>,
+    heard: Heard,
 }
 
 /// What HTTP runs over.
@@ -224,11 +236,78 @@ pub(super) fn port_of(uri: &Uri) -> u16 {
 
 impl Stream {
     fn plain(io: Box<dyn Io>) -> Stream {
-        Stream { io: TokioIo::new(io), http2: false, proxied: false }
+        let io = TokioIo::new(Hearing { io, heard: Heard::default() });
+        Stream { io, http2: false, proxied: false }
     }
 
     fn into_io(self) -> Box<dyn Io> {
-        self.io.into_inner()
+        self.io.into_inner().io
+    }
+
+    /// Tells whether anything has come in, even when the stream itself is out of reach.
+    pub fn heard(&self) -> Heard {
+        self.io.inner().heard.clone()
+    }
+}
+
+// === impl Heard ===
+
+impl Heard {
+    /// Forgets what came in so far.
+    pub fn forget(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether anything has come in since.
+    pub fn is_something(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+// === impl Hearing ===
+
+impl AsyncRead for Hearing {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let outcome = Pin::new(&mut self.io).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.heard.0.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+}
+
+impl AsyncWrite for Hearing {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(context, slices)
     }
 }
 
