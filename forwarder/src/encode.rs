@@ -2,7 +2,7 @@
 //!
 //! An encoder appends to buffers that it keeps; in the steady state a sample costs the copying of
 //! its labels' ready bytes and no allocation.
-//! Not here: how many samples make a block (`shard.rs`), and compression (`block.rs`).
+//! Not here: how many samples make a block (`shard.rs`).
 
 mod as_json;
 mod histogram;
@@ -11,11 +11,14 @@ mod remote_write1;
 mod remote_write2;
 mod repeat;
 mod rewrite;
+mod sample_tail;
+mod snappy;
 mod split;
 #[cfg(test)]
 mod tests;
 mod wire;
 
+use bytes::Bytes;
 use model::{Exemplar, Family, Histogram, Labels, PairId, PairTable};
 
 pub(crate) use as_json::as_json_lines;
@@ -26,7 +29,7 @@ pub(crate) use remote_write2::RemoteWrite2;
 pub(crate) use rewrite::{to_remote_write1, without_older_than};
 pub(crate) use split::split;
 
-use crate::block::{Counts, Encoding};
+use crate::block::{Compressor, Counts, Encoding};
 
 /// A label that a destination adds to series which lack it (an external label), ready to copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,13 +153,12 @@ impl Encoder {
         }
     }
 
-    /// Everything appended so far, as one message; starts the next one. `fresh` is an empty
-    /// buffer whose memory may be used again.
-    pub(crate) fn finish(&mut self, fresh: Vec<u8>) -> Vec<u8> {
+    /// Everything appended so far, as one message in snappy's block format; starts the next one.
+    pub(crate) fn finish(&mut self, compressor: &mut Compressor) -> Bytes {
         match self {
-            Encoder::RemoteWrite1(encoder) => encoder.finish(fresh),
-            Encoder::RemoteWrite2(encoder) => encoder.finish(fresh),
-            Encoder::JsonLines(encoder) => encoder.finish(fresh),
+            Encoder::RemoteWrite1(encoder) => encoder.finish(),
+            Encoder::RemoteWrite2(encoder) => encoder.finish(compressor),
+            Encoder::JsonLines(encoder) => encoder.finish(compressor),
         }
     }
 }

@@ -1,8 +1,7 @@
 //! The open block of one shard: samples are appended to it until it is full or old enough.
 //!
 //! What holds: a sealed block goes to the shard's lane of the queue at once, compressed; samples
-//! that a sender can see are in the ledger already. What waits is never larger than what is sent,
-//! and one buffer for plain bytes does for a shard.
+//! that a sender can see are in the ledger already. What waits is never larger than what is sent.
 //! Not here: which samples (`destination/append.rs`).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,8 +39,6 @@ pub(crate) struct OpenBlock {
     /// Keeps the label pairs alive that the encoder remembers by number.
     layouts: Vec<Arc<Layout>>,
     compressor: Compressor,
-    /// The memory of the block before, for the next one.
-    buffer: Vec<u8>,
 }
 
 // === impl Shard ===
@@ -77,14 +74,10 @@ impl Shard {
         if open.extent.counts.is_empty() {
             return;
         }
-        let plain = std::mem::take(&mut open.buffer);
-        let plain = open.encoder.finish(plain);
+        let bytes = open.encoder.finish(&mut open.compressor);
         let Extent { counts, oldest_ms, newest_ms } = open.extent;
-        let bytes = open.compressor.compress(&plain);
         let format = Format { encoding: open.encoder.encoding(), compression: Compression::Snappy };
         let block = Block { format, bytes, counts, oldest_ms, newest_ms };
-        open.buffer = plain;
-        open.buffer.clear();
         open.extent = Extent::EMPTY;
         open.since = None;
         open.layouts.clear();
@@ -126,7 +119,6 @@ impl OpenBlock {
             since: None,
             layouts: Vec::new(),
             compressor: Compressor::default(),
-            buffer: Vec::new(),
         }
     }
 

@@ -4,10 +4,12 @@
 //! some floats: they are the strings `"NaN"`, `"+Inf"` and `"-Inf"`; a stale marker is `null`.
 //! A histogram has `histogram` in place of `value`, an exemplar `exemplar`.
 
+use bytes::Bytes;
 use model::{Exemplar, Histogram, HistogramCounts, Span, is_stale_marker};
 use serde_json::json;
 
 use super::{At, Encode, Series, SeriesLabel};
+use crate::block::Compressor;
 
 /// Open lines.
 #[derive(Debug, Default)]
@@ -22,8 +24,11 @@ impl JsonLines {
         self.out.len()
     }
 
-    pub(super) fn finish(&mut self, fresh: Vec<u8>) -> Vec<u8> {
-        std::mem::replace(&mut self.out, fresh)
+    /// The block, which is over.
+    pub(super) fn finish(&mut self, compressor: &mut Compressor) -> Bytes {
+        let block = compressor.compress(&self.out);
+        self.out.clear();
+        block
     }
 
     fn begin(&mut self, series: &Series<'_>) {

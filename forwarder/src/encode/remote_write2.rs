@@ -6,16 +6,18 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hashbrown::HashTable;
 use model::{Exemplar, Family, Histogram, PairId};
 
-use super::remote_write1::SampleTail;
 use super::repeat::{Label, Repeat};
+use super::sample_tail::SampleTail;
 use super::wire::{
     begin_short_length, bytes_tag, end_short_length, put_bytes_field, put_double_field,
     put_message, put_varint, put_varint_field,
 };
 use super::{At, Encode, Series, histogram};
+use crate::block::Compressor;
 
 /// Tag of `Request.timeseries`.
 const TIME_SERIES: u8 = bytes_tag(5);
@@ -63,17 +65,17 @@ impl RemoteWrite2 {
         self.out.len() + self.strings.fields.len()
     }
 
-    pub(super) fn finish(&mut self, mut fresh: Vec<u8>) -> Vec<u8> {
-        fresh.reserve(self.bytes());
-        fresh.extend_from_slice(&self.strings.fields);
-        fresh.extend_from_slice(&self.out);
+    /// The block, which is over.
+    pub(super) fn finish(&mut self, compressor: &mut Compressor) -> Bytes {
+        self.strings.fields.extend_from_slice(&self.out);
+        let block = compressor.compress(&self.strings.fields);
         self.out.clear();
         self.repeat.forget();
         self.strings.clear();
         self.pairs.clear();
         self.added.clear();
         self.metadata_of = None;
-        fresh
+        block
     }
 
     /// Appends a `TimeSeries` with the labels of `series`, what `fill` appends, and its metadata.

@@ -10,7 +10,7 @@ use model::PairId;
 use super::{Insertion, Series};
 
 /// A series with more labels is encoded label by label.
-const LABELS_MAX: usize = 32;
+pub(super) const LABELS_MAX: usize = 32;
 /// Ids from here on stand for the labels that a destination adds; the table never gets so far.
 const ADDED: u32 = u32::MAX - u16::MAX as u32;
 
@@ -118,7 +118,7 @@ impl Repeat {
 }
 
 impl Label {
-    fn of(id: PairId) -> Label {
+    pub(super) fn of(id: PairId) -> Label {
         match id.0.checked_sub(ADDED) {
             Some(number) => Label::Added(number as u16),
             None => Label::Own(id),
@@ -126,7 +126,8 @@ impl Label {
     }
 }
 
-fn merge(pairs: &[PairId], inserted: &[Insertion], merged: &mut Vec<PairId>) {
+/// The ids of a series with the labels that the destination adds to it.
+pub(super) fn merge(pairs: &[PairId], inserted: &[Insertion], merged: &mut Vec<PairId>) {
     merged.clear();
     let mut next = 0;
     for insertion in inserted {
