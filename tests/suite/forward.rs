@@ -1,5 +1,10 @@
 //! Destinations: what is scraped arrives, or is counted with the reason why it did not.
 
+mod faults; // kills, receivers and disks that misbehave
+mod modules; // each module against the real thing
+mod otlp; // OTLP as a receiver reads it
+mod servers; // NATS and Redis
+
 use testkit::{
     Config, FakeReceiver, FakeTarget, Metrics, Prometheus, Reply, Rollcall, Version, config, job,
 };

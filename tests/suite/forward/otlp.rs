@@ -1,0 +1,60 @@
+//! OTLP's metrics as a receiver reads them: written from the public definition
+//! (`opentelemetry/proto/metrics/v1/metrics.proto`), as far as tests look.
+
+use prost::Message as _;
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ExportRequest {
+    #[prost(message, repeated, tag = "1")]
+    resources: Vec<ResourceMetrics>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ResourceMetrics {
+    #[prost(message, repeated, tag = "2")]
+    scopes: Vec<ScopeMetrics>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ScopeMetrics {
+    #[prost(message, repeated, tag = "2")]
+    metrics: Vec<Metric>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Metric {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(message, optional, tag = "5")]
+    gauge: Option<Points>,
+    #[prost(message, optional, tag = "7")]
+    sum: Option<Points>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Points {
+    #[prost(message, repeated, tag = "1")]
+    points: Vec<Point>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Point {
+    #[prost(fixed64, tag = "3")]
+    time_unix_nano: u64,
+    #[prost(double, optional, tag = "4")]
+    as_double: Option<f64>,
+}
+
+/// The numbers of every point of one metric, in order.
+pub(super) fn numbers_of_points(body: &[u8], name: &str) -> Vec<f64> {
+    let request = ExportRequest::decode(body).unwrap();
+    let scopes = request.resources.into_iter().flat_map(|resource| resource.scopes);
+    let metrics = scopes.flat_map(|scope| scope.metrics).filter(|metric| metric.name == name);
+    let points = metrics.flat_map(|metric| metric.gauge.or(metric.sum).unwrap_or_default().points);
+    points
+        .map(|point| {
+            assert!(point.time_unix_nano > 1_600_000_000_000_000_000);
+            point.as_double.unwrap()
+        })
+        .collect()
+}
