@@ -39,9 +39,19 @@ fn main() {
     let v1 = format!("remote_write: [{{ name: r, url: 'http://{address}/' }}]");
     let v2 = v1.replace(" }]", ", protobuf_message: io.prometheus.write.v2.Request }]");
     let external = format!("external_labels: {{ cluster: c1 }}\n{v1}");
-    for (name, config) in [("1.0", v1), ("1.0, an external label", external), ("2.0", v2)] {
+    let folder = std::env::temp_dir().join(format!("encode-cost-{}", std::process::id()));
+    let disk = format!("{{ durability: disk, disk: {{ path: {folder:?} }} }}");
+    let on_disk = v1.replace(" }]", &format!(", delivery: {disk} }}]"));
+    let rows = [
+        ("1.0", v1),
+        ("1.0, an external label", external),
+        ("1.0, on disk too", on_disk),
+        ("2.0", v2),
+    ];
+    for (name, config) in rows {
         measure(name, &config, &mut hosts, &body);
     }
+    let _left_to_the_system = std::fs::remove_dir_all(folder);
 }
 
 /// One configuration: the first round makes plans, the others are the steady state.

@@ -30,6 +30,8 @@ pub(crate) use keeper::{Keeper, KeeperConfig, Opened, ReadError};
 
 /// The file that says who has the log open.
 const LOCK_FILE: &str = "lock";
+/// A segment with nothing left in it is kept to be written to below this size.
+const KEPT_BYTES: u64 = 1024 * 1024;
 
 /// How a log keeps itself within bounds.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +60,8 @@ pub(crate) struct Log {
     appended: u64,
     /// After a failed sync nobody knows what of the segment is on the disk.
     begin_another: bool,
+    /// Whether the last block found no room.
+    refused: bool,
     /// Holds the lock.
     _lock: File,
 }
@@ -147,6 +151,7 @@ impl Log {
             segments,
             readers: BTreeMap::new(),
             begin_another: false,
+            refused: false,
             _lock: lock,
         };
         for name in readers {
@@ -160,6 +165,12 @@ impl Log {
     /// # Errors
     /// When the disk is full or refuses; the log stays as it was and may be tried again.
     pub(crate) fn append(&mut self, block: &Block, origin: Origin) -> Result<u64, AppendError> {
+        let appended = self.try_append(block, origin);
+        self.refused = appended.is_err();
+        appended
+    }
+
+    fn try_append(&mut self, block: &Block, origin: Origin) -> Result<u64, AppendError> {
         self.check_free_space(block.bytes.len() as u64)?;
         let full = |segment: &OpenSegment| segment.file.bytes >= self.limits.segment_bytes;
         if self.begin_another || self.segments.back().is_none_or(full) {
@@ -300,6 +311,7 @@ impl Log {
         }
         // A sequence that was acknowledged is never given again, even if its record was torn off.
         self.next_sequence = self.next_sequence.max(cursor.end());
+        self.appended = self.appended.max(cursor.samples_before);
         self.readers.insert(name.to_owned(), cursor);
         Ok(())
     }
@@ -319,12 +331,16 @@ impl Log {
         segment.records.get(at).map(|record| (segment, *record))
     }
 
-    /// Removes the segments that every reader is done with, but for the one being written.
+    /// Removes the segments that every reader is done with; the one being written only when it is
+    /// worth the while, or while the disk has no room for more.
     fn remove_finished(&mut self) -> io::Result<()> {
-        while self.segments.len() > 1 {
-            let front = self.segments.front().expect("there are at least two");
+        while let Some(front) = self.segments.front() {
             let last = front.records.back().map_or(0, |record| record.header.sequence);
-            if self.readers.values().any(|cursor| cursor.next() <= last) {
+            let done = self.readers.values().all(|cursor| cursor.next() > last);
+            let kept = self.segments.len() == 1
+                && front.file.bytes < KEPT_BYTES
+                && (!self.refused || front.records.is_empty());
+            if !done || kept {
                 return Ok(());
             }
             let front = self.segments.pop_front().expect("it was just looked at");

@@ -347,7 +347,7 @@ impl Worker {
 
     fn acknowledge(&mut self, log: &mut Log) {
         let finished = self.queue.take_finished();
-        if !finished.is_empty() {
+        if !finished.is_empty() || self.try_again.is_some() {
             let acknowledged = log.acknowledge(&self.config.reader, &finished);
             self.unsynced = true;
             if let Err(failed) = acknowledged {

@@ -162,6 +162,28 @@ fn the_oldest_segment_goes_when_a_cap_is_passed_and_is_counted() {
 }
 
 #[test]
+fn a_log_with_nothing_left_in_it_gives_its_room_back_and_goes_on_counting() {
+    let folder = tempfile::tempdir().unwrap();
+    let caps = Limits { segment_bytes: u64::MAX, ..limits() };
+    let (mut log, _) = Log::open(folder.path(), caps.clone(), &["central"]).unwrap();
+    append(&mut log, 1, 10);
+    append(&mut log, 2, 10);
+    let full = Limits { free_bytes_min: u64::MAX, ..caps.clone() };
+    log.limits = full;
+    log.append(&block(3, 10), Origin::default()).unwrap_err();
+    log.acknowledge("central", &[1]).unwrap();
+    assert_eq!(segment_files(folder.path()).len(), 1);
+    log.acknowledge("central", &[2]).unwrap();
+    assert_eq!(segment_files(folder.path()).len(), 0);
+    drop(log);
+    let (mut log, _) = Log::open(folder.path(), caps, &["central"]).unwrap();
+    append(&mut log, 4, 10);
+    let (waiting, missing) = log.waiting("central");
+    assert_eq!((waiting[0].sequence, waiting.len(), missing), (3, 1, 0));
+    assert_eq!(drain(&log).0, [4]);
+}
+
+#[test]
 fn nobody_else_opens_a_log_that_is_open() {
     let folder = tempfile::tempdir().unwrap();
     let (log, _) = open(folder.path());
