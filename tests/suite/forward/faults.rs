@@ -93,10 +93,11 @@ fn check_arrivals(receiver: &FakeReceiver, served: usize, may_miss: &BTreeSet<us
 #[tokio::test]
 async fn a_process_that_is_killed_at_any_moment_loses_nothing_that_left_the_open_block() {
     let (target, queue) = (counting_target().await, tempfile::tempdir().unwrap());
+    // One block in half a second or so: others always wait.
     let receiver = FakeReceiver::answering(|_, nth| match nth % 5 {
-        1 => Reply::status(503),
+        1 => Reply::status(204),
         3 => Reply::closed(),
-        _ => Reply::status(204).after(Duration::from_millis(30)),
+        _ => Reply::status(503).after(Duration::from_millis(100)),
     })
     .await;
     let config = durable(&target, &receiver, queue.path(), "");
@@ -229,6 +230,65 @@ async fn a_disk_without_room_leaves_blocks_in_memory_and_is_seen() {
     let n_scrapes = target.n_requests() - 1;
     app.stop_expecting(&["receiver"]).await;
     check_all_arrived(&receiver, n_scrapes);
+}
+
+/// A script that runs our program with a small file system of its own at `queue`.
+fn with_little_disk(folder: &Path, queue: &Path) -> std::path::PathBuf {
+    let script = folder.join("rollcall-with-little-disk");
+    let (binary, queue) = (crate::BINARY, queue.display());
+    let text = format!(
+        "#!/bin/sh\nexec unshare --user --map-root-user --mount sh -c \
+         'mount -t tmpfs -o size=400k tmpfs {queue} && exec {binary} \"$@\"' sh \"$@\"\n"
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    script
+}
+
+#[tokio::test]
+async fn a_file_system_that_fills_up_costs_nothing_but_memory_and_is_used_again() {
+    let (folder, queue) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mount = "mount -t tmpfs -o size=400k tmpfs /tmp";
+    let unshare = ["--user", "--map-root-user", "--mount", "sh", "-c", mount];
+    let may_mount = std::process::Command::new("unshare").args(unshare).status();
+    if !may_mount.is_ok_and(|status| status.success()) {
+        println!("not tried: this system gives nobody a file system of their own");
+        return;
+    }
+    // 400 values that look like noise: about 10 kB compressed, five times a second.
+    let target = FakeTarget::answering(|_, nth| {
+        let value = |n: usize| (n * 7919 + nth * 104_729) as f64 * 1.000_000_123;
+        let lines = (0..400).map(|n| format!("noise{{n=\"{n}\"}} {:e}\n", value(n)));
+        Reply::from(format!("n {nth}\n{}", lines.collect::<String>()))
+    })
+    .await;
+    let mut receiver = FakeReceiver::accepting().await;
+    receiver.go_down();
+    let config = durable(&target, &receiver, queue.path(), ", memory_size: 1B");
+    let yaml = config.yaml().replace("min_free_size: 1MB", "min_free_size: 0");
+    let yaml = yaml.replace("max_samples_per_send: 7", "max_samples_per_send: 500");
+    let binary = with_little_disk(folder.path(), queue.path());
+    let app = testkit::Launch::new(binary).yaml(&yaml).start().await;
+    let of = |metrics: &testkit::Metrics, name: &str| {
+        metrics.sum(&format!("rollcall_forward_{name}"), &[("destination", "receiver")])
+    };
+    app.wait_for_metrics("the file system is full", |metrics| {
+        of(metrics, "disk_failing") == 1.0 && of(metrics, "disk_unwritten_blocks") > 3.0
+    })
+    .await;
+    assert!(of(&app.metrics().await, "disk_bytes") > 200_000.0);
+    balanced(&app.metrics().await, "receiver");
+    receiver.come_back().await;
+    app.wait_for_metrics("the file system is used again", |metrics| {
+        of(metrics, "disk_failing") == 0.0 && of(metrics, "disk_unwritten_blocks") == 0.0
+    })
+    .await;
+    drained(&app, "receiver").await;
+    target.wait_for_more_requests(3).await;
+    let n_scrapes = target.n_requests() - 1;
+    app.stop_expecting(&["receiver"]).await;
+    check_all_arrived(&receiver, n_scrapes);
+    assert_eq!(receiver.samples(&[("n", "399")]).len(), receiver.samples(&[("n", "0")]).len());
 }
 
 #[tokio::test]
