@@ -34,6 +34,8 @@ use crate::web_config::WebConfig;
 const CONNECTIONS_PATIENCE: Duration = Duration::from_secs(5);
 /// How often label pairs that no series has any more are forgotten.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// A reason to stop that is an error.
+const SCRAPING_FAILED: &str = "scraping hit a bug and has ended";
 
 /// How to run.
 pub(crate) struct Options {
@@ -71,7 +73,8 @@ struct Tools {
 /// Runs the daemon until it is asked to stop.
 ///
 /// # Errors
-/// It cannot start, or was told a second time to stop before its queues were empty.
+/// It cannot start, was told a second time to stop before its queues were empty, or cannot scrape
+/// any more.
 pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let scraping = runtime("scrape", cores.div_ceil(2));
@@ -83,7 +86,10 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         let reason = daemon.asked_to_stop(&mut signals).await;
         info!(reason, "stopping");
         tokio::select! {
-            () = daemon.stop() => Ok(()),
+            () = daemon.stop() => match reason {
+                SCRAPING_FAILED => Err(anyhow!(SCRAPING_FAILED)),
+                _ => Ok(()),
+            },
             signal = signals.next() => Err(anyhow!("aborted by a second signal ({signal})")),
         }
     });
@@ -160,6 +166,7 @@ impl Daemon {
         tokio::select! {
             signal = signals.next() => signal,
             () = self.quit.asked() => "/-/quit",
+            () = self.parts.scraper.failed() => SCRAPING_FAILED,
         }
     }
 

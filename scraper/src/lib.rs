@@ -23,14 +23,17 @@ mod scrape_loop;
 mod target;
 mod view;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use futures::FutureExt;
 use kit::metrics::SelfMetrics;
 use kit::{Clock, Stopper};
 use model::{BatchSink, Symbols};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
+use tracing::error;
 
 pub use config::{Config, JobConfig};
 pub use scrape_loop::Health;
@@ -62,6 +65,7 @@ pub struct Scraper {
     configs: watch::Sender<Arc<Config>>,
     snapshots: Snapshots,
     first_round: TaskTracker,
+    failed: watch::Receiver<bool>,
     stopper: Stopper,
 }
 
@@ -86,8 +90,19 @@ impl Scraper {
             first_round: first_round.token(),
         });
         first_round.close();
-        context.loops.spawn(manager.run());
-        Scraper { context, configs, snapshots, first_round, stopper }
+        let (tells, failed) = watch::channel(false);
+        context.loops.spawn(telling_of_a_panic(manager.run(), tells));
+        Scraper { context, configs, snapshots, first_round, failed, stopper }
+    }
+
+    /// Returns when the scraper has hit a bug and scrapes no more; else never. Its process had
+    /// better end, and be started again.
+    pub async fn failed(&self) {
+        let mut failed = self.failed.clone();
+        // The other side is gone without having said so: it has stopped as it should.
+        if failed.wait_for(|failed| *failed).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Takes another configuration. What is unchanged in it goes on untouched.
@@ -114,8 +129,31 @@ impl Scraper {
     }
 }
 
+/// Runs `owner`; if it panics, `tells` says so.
+async fn telling_of_a_panic(owner: impl Future<Output = ()>, tells: watch::Sender<bool>) {
+    if AssertUnwindSafe(owner).catch_unwind().await.is_err() {
+        error!("scraping hit a bug and has ended");
+        tells.send_replace(true);
+    }
+}
+
 /// The name by which this host differs from its replicas.
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_the_owner_is_told_and_an_end_is_not() {
+        let (tells, failed) = watch::channel(false);
+        telling_of_a_panic(async { panic!("a bug") }, tells).await;
+        assert!(*failed.borrow());
+        let (tells, mut failed) = watch::channel(false);
+        telling_of_a_panic(async {}, tells).await;
+        assert!(failed.wait_for(|failed| *failed).await.is_err());
+    }
 }

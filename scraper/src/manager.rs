@@ -26,12 +26,6 @@ use crate::target::OffsetSeed;
 /// Time between two rounds of applying what providers found.
 const APPLY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Time between looks at how many label pairs nobody uses any more.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Fewer label pairs than this are never swept.
-const SWEEP_PAIRS_MIN: usize = 100_000;
-
 /// What everyone may see of the pools.
 pub(crate) type Snapshots = Arc<ArcSwap<Vec<Arc<PoolSnapshot>>>>;
 
@@ -50,7 +44,6 @@ pub(crate) struct Manager {
     /// Kept until every provider of the first configuration has answered or failed.
     first_round: Option<TaskTrackerToken>,
     last_applied: Option<Instant>,
-    pairs_after_sweep: usize,
 }
 
 /// A provider that runs, and the jobs it serves.
@@ -79,7 +72,6 @@ impl Manager {
     pub(crate) fn new(start: Start) -> Manager {
         let Start { context, host, mut configs, snapshots, first_round } = start;
         let config = Arc::clone(&configs.borrow_and_update());
-        let pairs_after_sweep = SWEEP_PAIRS_MIN;
         let (providers, pools, failure_logs, changed, last_applied) = Default::default();
         let first_round = Some(first_round);
         Manager {
@@ -94,14 +86,12 @@ impl Manager {
             changed,
             first_round,
             last_applied,
-            pairs_after_sweep,
         }
     }
 
     /// Runs until the scraper stops.
     pub(crate) async fn run(mut self) {
         let shutdown = self.context.shutdown.clone();
-        let mut sweeps = tokio::time::interval(SWEEP_INTERVAL);
         self.configure();
         let mut due = None;
         loop {
@@ -121,7 +111,6 @@ impl Manager {
                     self.apply_findings();
                     due = self.due();
                 }
-                _ = sweeps.tick() => self.sweep(),
             }
         }
     }
@@ -250,16 +239,6 @@ impl Manager {
         }
         let snapshots = self.pools.values().map(Pool::snapshot).collect();
         self.snapshots.store(Arc::new(snapshots));
-    }
-
-    /// Frees label pairs that no series uses any more, when there may be as many of them as of
-    /// the others.
-    fn sweep(&mut self) {
-        let symbols = &self.context.symbols;
-        if symbols.read().len() > 2 * self.pairs_after_sweep {
-            symbols.sweep();
-            self.pairs_after_sweep = symbols.read().len().max(SWEEP_PAIRS_MIN);
-        }
     }
 }
 

@@ -51,7 +51,7 @@ pub use http::{
 };
 pub use label::{LabelName, LabelValue};
 pub use relabel::RelabelSpec;
-pub use secret::Secret;
+pub use secret::{Secret, serialize_url};
 pub use size::Size;
 
 use std::fmt;

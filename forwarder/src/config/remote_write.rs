@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use kit::config::{Duration, HttpClientSpec, Invalid, RelabelSpec, is_default};
+use kit::config::{Duration, HttpClientSpec, Invalid, RelabelSpec, is_default, serialize_url};
 use serde::{Deserialize, Serialize};
 
 use super::{Common, DeliverySpec, DestinationConfig, QueueSpec};
@@ -37,6 +37,7 @@ const RESERVED_HEADERS: [&str; 17] = [
 #[serde(default, deny_unknown_fields, rename = "config.plain")]
 pub struct RemoteWriteSpec {
     /// Where samples are sent to.
+    #[serde(serialize_with = "serialize_url")]
     pub url: String,
     /// How long a request may take. Default 30s.
     pub remote_timeout: Duration,

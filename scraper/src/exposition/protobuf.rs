@@ -8,7 +8,7 @@ mod messages;
 
 use std::borrow::Cow;
 
-use model::{Labels, MetricType, NORMAL_NAN, ResetHint};
+use model::{Labels, MetricType, NORMAL_NAN, ResetHint, is_absent, is_stale_marker};
 use prost::Message as _;
 use prost::encoding::decode_varint;
 
@@ -219,7 +219,9 @@ impl<'e, E: Entries> Protobuf<'e, E> {
         value: f64,
         exemplars: Vec<RawExemplar>,
     ) -> Result<(), E::Fault> {
-        let value = if value.is_nan() { NORMAL_NAN } else { value };
+        // What is not a number stays as it came, but nobody can forge what only we may say.
+        let forged = is_stale_marker(value) || is_absent(value);
+        let value = if forged { NORMAL_NAN } else { value };
         self.entry(series, suffix, label, EntryValue::Float(value), exemplars)
     }
 

@@ -57,6 +57,26 @@ impl Serialize for Secret {
     }
 }
 
+/// Serializes a URL with `xxxxx` for the password in it, if there is one, as Go does.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn serialize_url<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    match without_password(url) {
+        Some(shown) => serializer.serialize_str(&shown),
+        None => serializer.serialize_str(url),
+    }
+}
+
+/// None if there is no password in it.
+fn without_password(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (user, host) = authority.rsplit_once('@')?;
+    let (name, _password) = user.split_once(':')?;
+    Some(format!("{scheme}://{name}:xxxxx@{host}{path}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +88,18 @@ mod tests {
         assert_eq!(serde_json::to_string(&secret).unwrap(), r#""<secret>""#);
         assert_eq!(Secret::default().to_string(), "");
         assert_eq!(secret.reveal(), "hunter2");
+    }
+
+    #[test]
+    fn urls_are_shown_without_their_passwords() {
+        let check = |url: &str, want: Option<&str>| {
+            assert_eq!(without_password(url).as_deref(), want, "{url}");
+        };
+        check("http://u:p@h:1/x?y#z", Some("http://u:xxxxx@h:1/x?y#z"));
+        check("http://u:p@q@h", Some("http://u:xxxxx@h"));
+        check("http://u:@h", Some("http://u:xxxxx@h"));
+        check("http://u@h/a:b@c", None);
+        check("http://h/a:b@c", None);
+        check("h:1", None);
     }
 }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Invalid, Secret};
+use crate::config::{Invalid, Secret, serialize_url};
 
 /// What the file says.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename = "config.ProxyConfig")]
 pub struct ProxySpec {
     /// The proxy.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", serialize_with = "serialize_url")]
     pub proxy_url: String,
     /// Hosts, domains and networks that are asked without it, separated by commas.
     #[serde(skip_serializing_if = "String::is_empty")]
