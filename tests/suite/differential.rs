@@ -7,8 +7,10 @@
 mod case;
 mod exchange; // HTTP: statuses, torn and late bodies, compression, redirects
 mod exposition; // the text format, line by line
+mod histograms; // protobuf, and the native histograms in it
 mod labels; // conflicts between labels, and limits
 mod openmetrics; // the other text format
+mod recovery; // what comes back after faults
 mod relabel; // every action and its corners
 mod run;
 mod since_three; // what 3.14 does and 2.42 does not

@@ -110,3 +110,97 @@ fn sent(pushes: &[Push], normalize: bool) -> Sent {
     }
     sent
 }
+
+/// A file with every mechanism in it, and a secret wherever there may be one.
+const EVERYTHING: &str = "
+global:
+  scrape_interval: 30s
+  external_labels: { cluster: c1 }
+scrape_configs:
+  - job_name: everything
+    honor_labels: true
+    params: { 'collect[]': [cpu, disk] }
+    scrape_timeout: 7s
+    body_size_limit: 16MB
+    sample_limit: 50000
+    fallback_scrape_protocol: PrometheusText0.0.4
+    scrape_native_histograms: true
+    basic_auth: { username: me, password: TOP-SECRET }
+    tls_config: { server_name: x, insecure_skip_verify: true, min_version: TLS12 }
+    proxy_url: http://user:TOP-SECRET@127.0.0.1:1
+    proxy_connect_header: { X-Key: [TOP-SECRET] }
+    http_headers: { X-Scope: { values: [fleet], secrets: [TOP-SECRET] } }
+    relabel_configs:
+      - { source_labels: [__address__], regex: '([^:]+):.*', target_label: host, replacement: $1 }
+      - { source_labels: [__address__], modulus: 4, target_label: __shard, action: hashmod }
+      - { regex: tmp_.+, action: labeldrop }
+    metric_relabel_configs: [{ source_labels: [__name__], regex: go_.+, action: drop }]
+    static_configs: [{ targets: ['127.0.0.1:1'], labels: { rack: r1 } }]
+  - job_name: files
+    authorization: { type: Token, credentials: TOP-SECRET }
+    file_sd_configs: [{ files: ['targets/*.json'], refresh_interval: 1m }]
+  - job_name: http
+    oauth2:
+      client_id: me
+      client_secret: TOP-SECRET
+      token_url: http://127.0.0.1:1/token
+      scopes: [a, b]
+      endpoint_params: { audience: hosts }
+    http_sd_configs: [{ url: 'http://127.0.0.1:1/targets', refresh_interval: 1h }]
+  - job_name: dns
+    oauth2:
+      client_id: me
+      grant_type: urn:ietf:params:oauth:grant-type:jwt-bearer
+      client_certificate_key: TOP-SECRET
+      signature_algorithm: RS384
+      claims: { tenant: x }
+      token_url: http://127.0.0.1:1/token
+    dns_sd_configs: [{ names: [a.invalid], type: A, port: 80, refresh_interval: 1h }]
+  - job_name: consul
+    consul_sd_configs: [{ server: '127.0.0.1:1', token: TOP-SECRET, services: [web] }]
+  - job_name: kubernetes
+    kubernetes_sd_configs:
+      - role: endpointslice
+        api_server: http://127.0.0.1:1
+        bearer_token: TOP-SECRET
+        namespaces: { names: [shop] }
+        selectors: [{ role: endpointslice, label: app=web }]
+        attach_metadata: { node: true }
+  - job_name: docker
+    docker_sd_configs: [{ host: 'http://127.0.0.1:1', filters: [{ name: label, values: [a] }] }]
+  - job_name: nomad
+    nomad_sd_configs: [{ server: 'http://127.0.0.1:1', region: r, namespace: n }]
+remote_write:
+  - url: http://user:TOP-SECRET@127.0.0.1:1/api/v1/write
+    name: central
+    remote_timeout: 5s
+    headers: { X-Scope-OrgID: tenant }
+    protobuf_message: io.prometheus.write.v2.Request
+    send_exemplars: true
+    send_native_histograms: true
+    basic_auth: { username: me, password: TOP-SECRET }
+    write_relabel_configs: [{ regex: secret_.+, action: labeldrop }]
+    queue_config: { capacity: 5000, max_shards: 4, retry_on_http_429: true }
+    metadata_config: { send: true, send_interval: 2m }
+";
+
+/// The configuration as the API shows it.
+async fn dumped(yaml: &str) -> String {
+    let app = rollcall().yaml(yaml).start().await;
+    let shown = app.json("/api/v1/status/config").await;
+    app.terminate().await;
+    shown["data"]["yaml"].as_str().expect("the configuration as text").to_owned()
+}
+
+#[tokio::test]
+async fn a_dumped_configuration_is_the_same_configuration_without_its_secrets() {
+    let first = dumped(EVERYTHING).await;
+    assert!(!first.contains("TOP-SECRET"), "{first}");
+    let n_secrets = EVERYTHING.matches("TOP-SECRET").count();
+    let n_hidden = first.matches("<secret>").count() + first.matches("user:xxxxx@").count();
+    assert_eq!(n_hidden, n_secrets, "{first}");
+    for key in ["modulus: 4", "signature_algorithm: RS384", "role: endpointslice", "filters:"] {
+        assert!(first.contains(key), "{key} is not in\n{first}");
+    }
+    assert_eq!(dumped(&first).await, first);
+}

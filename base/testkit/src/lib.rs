@@ -6,6 +6,7 @@
 //! everything that is started ends when its handle is dropped.
 
 mod config;
+mod families;
 mod fleet;
 mod kubectl;
 mod metrics;
@@ -25,6 +26,10 @@ mod watcher;
 mod wire;
 
 pub use config::{Config, Job, config, job};
+pub use families::{
+    Bucket, CounterValue, FamilyType, HistogramValue, LabelPair, Metric, MetricFamily, Number,
+    PageExemplar, Quantile, Span, SummaryValue,
+};
 pub use fleet::Fleet;
 pub use kubectl::{Kubectl, Printed};
 pub use metrics::Metrics;

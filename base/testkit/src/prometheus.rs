@@ -35,7 +35,17 @@ impl Prometheus {
 
     /// An agent: scrapes and sends as this configuration says.
     pub async fn agent(yaml: &str) -> Prometheus {
-        Prometheus::start(yaml, &["--enable-feature=agent"], |folder| {
+        Prometheus::agent_with(yaml, "agent").await
+    }
+
+    /// The same with native histograms.
+    pub async fn agent_with_histograms(yaml: &str) -> Prometheus {
+        Prometheus::agent_with(yaml, "agent,native-histograms").await
+    }
+
+    async fn agent_with(yaml: &str, features: &str) -> Prometheus {
+        let features = format!("--enable-feature={features}");
+        Prometheus::start(yaml, &[&features], |folder| {
             format!("--storage.agent.path={}", folder.join("data").display())
         })
         .await

@@ -114,6 +114,16 @@ impl Push {
     pub fn n_samples(&self) -> usize {
         self.series.iter().map(|series| series.samples.len() + series.histograms.len()).sum()
     }
+
+    /// What a receiver of 2.0 says when it has written all of it.
+    pub(crate) fn confirmation(&self) -> [(&'static str, usize); 3] {
+        let sum = |of: fn(&Series) -> usize| self.series.iter().map(of).sum();
+        [
+            ("X-Prometheus-Remote-Write-Samples-Written", sum(|series| series.samples.len())),
+            ("X-Prometheus-Remote-Write-Histograms-Written", sum(|s| s.histograms.len())),
+            ("X-Prometheus-Remote-Write-Exemplars-Written", sum(|series| series.exemplars.len())),
+        ]
+    }
 }
 
 /// Decodes a request; the error says what is wrong with it.

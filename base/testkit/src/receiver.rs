@@ -1,7 +1,7 @@
 //! A fake receiver of remote write, 1.0 and 2.0: decodes what arrives and answers as told.
 //!
 //! What it refuses it remembers apart, so that a test can tell what was delivered from what was
-//! only tried.
+//! only tried. Whatever it accepts of 2.0 it confirms, unless the answer says something of its own.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::FutureExt;
 use tokio::time::Instant;
 
-use crate::push::{self, Push, Series};
+use crate::push::{self, Exemplar, Histogram, Push, Series, Version};
 use crate::reply::Reply;
 use crate::samples::{LabelSet, Sample, has};
 use crate::server::{Handler, Request, Server};
@@ -109,6 +109,26 @@ impl FakeReceiver {
     pub fn samples(&self, labels: &[(&str, &str)]) -> Vec<Sample> {
         let inner = self.state.whole();
         inner.accepted.iter().flat_map(|push| samples_of(&push.series, labels)).collect()
+    }
+
+    /// The accepted native histograms of every series, in the order they came.
+    pub fn histograms(&self) -> Vec<(Arc<LabelSet>, Histogram)> {
+        let inner = self.state.whole();
+        let series = inner.accepted.iter().flat_map(|push| &push.series);
+        let histograms = series.flat_map(|series| {
+            series.histograms.iter().map(|histogram| (series.labels.clone(), histogram.clone()))
+        });
+        histograms.collect()
+    }
+
+    /// The accepted exemplars of every series, in the order they came.
+    pub fn exemplars(&self) -> Vec<(Arc<LabelSet>, Exemplar)> {
+        let inner = self.state.whole();
+        let series = inner.accepted.iter().flat_map(|push| &push.series);
+        let exemplars = series.flat_map(|series| {
+            series.exemplars.iter().map(|exemplar| (series.labels.clone(), exemplar.clone()))
+        });
+        exemplars.collect()
     }
 
     /// Every series that has these labels, once each, sorted.
@@ -228,7 +248,7 @@ impl State {
             let inner = self.lock();
             (inner.answers.clone(), inner.accepted.len() + inner.refused.len())
         };
-        let reply = answers(&push, before);
+        let reply = confirmed(answers(&push, before), &push);
         let mut inner = self.lock();
         if reply.accepts() {
             inner.accepted.push(push)
@@ -237,6 +257,18 @@ impl State {
         }
         reply
     }
+}
+
+/// The answer with what 2.0 wants it to say: how much was written.
+fn confirmed(mut reply: Reply, push: &Push) -> Reply {
+    if push.version == Version::Two && reply.accepts() {
+        for (name, written) in push.confirmation() {
+            if !reply.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
+                reply = reply.header(name, &written.to_string());
+            }
+        }
+    }
+    reply
 }
 
 impl std::fmt::Debug for State {

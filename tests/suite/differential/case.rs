@@ -10,6 +10,8 @@ pub(super) struct Case {
     pub(super) name: &'static str,
     /// Further keys of the job, as YAML.
     pub(super) job: String,
+    /// Further keys that only 3.14 knows, for what 2.42 does after a command line flag.
+    pub(super) ours: String,
     /// Further labels of the target, as YAML inside braces.
     pub(super) labels: &'static str,
     /// The answers, one a scrape; the last one for ever.
@@ -38,7 +40,14 @@ pub(super) fn page(name: &'static str, page: &str) -> Case {
 
 /// A case whose target answers this.
 pub(super) fn reply(name: &'static str, reply: Reply) -> Case {
-    Case { name, job: String::new(), labels: "", replies: vec![reply], want: Want::Same }
+    Case {
+        name,
+        job: String::new(),
+        ours: String::new(),
+        labels: "",
+        replies: vec![reply],
+        want: Want::Same,
+    }
 }
 
 // === impl Case ===
@@ -59,6 +68,12 @@ impl Case {
     pub(super) fn job(mut self, yaml: &str) -> Case {
         self.job.push_str(yaml);
         self.job.push('\n');
+        self
+    }
+
+    /// With native histograms.
+    pub(super) fn native(mut self) -> Case {
+        self.ours.push_str("scrape_native_histograms: true\n");
         self
     }
 

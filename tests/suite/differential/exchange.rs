@@ -17,7 +17,6 @@ fn text(body: &str) -> Reply {
 }
 
 #[tokio::test]
-#[ignore = "a case differs from Prometheus: not mended yet"]
 async fn only_a_whole_answer_of_200_is_a_scrape() {
     let body = "a 2\nb 3\n";
     check(vec![
@@ -111,7 +110,6 @@ async fn bodies_are_inflated_when_they_say_so() {
 }
 
 #[tokio::test]
-#[ignore = "a case differs from Prometheus: not mended yet"]
 async fn requests_carry_what_the_job_says() {
     let moved = |status: u16, place: &str| Reply::status(status).header("Location", place);
     check(vec![

@@ -33,7 +33,10 @@ pub(super) async fn run(agent: Agent, cases: &[Case]) -> Vec<Transcript> {
     let yaml = stage.yaml(agent, cases);
     match agent {
         Agent::Prometheus => {
-            let prometheus = Prometheus::agent(&yaml).await;
+            let prometheus = match is_native(cases) {
+                true => Prometheus::agent_with_histograms(&yaml).await,
+                false => Prometheus::agent(&yaml).await,
+            };
             stage.wait(agent, cases, &|| prometheus.log()).await;
         }
         Agent::Rollcall => {
@@ -80,11 +83,16 @@ impl Stage {
                     case.labels,
                 ))
                 .with(&case.job);
-            config = config.job(job);
+            let ours = if agent == Agent::Rollcall { case.ours.as_str() } else { "" };
+            config = config.job(job.with(ours));
         }
         let url = self.receiver.url();
         let queue = "{ batch_send_deadline: 200ms, max_shards: 1 }";
-        let send = format!("url: {url}\nqueue_config: {queue}\n");
+        let more = match is_native(cases) {
+            true => "send_native_histograms: true\nsend_exemplars: true\n",
+            false => "",
+        };
+        let send = format!("url: {url}\nqueue_config: {queue}\n{more}");
         config.remote_write(&send).yaml()
     }
 
@@ -105,6 +113,11 @@ impl Stage {
         })
         .await;
     }
+}
+
+/// Whether native histograms are what the cases are about: a flag, and keys of the sender.
+fn is_native(cases: &[Case]) -> bool {
+    cases.iter().any(|case| !case.ours.is_empty())
 }
 
 fn loads(agent: Agent, case: &Case) -> bool {

@@ -12,8 +12,27 @@ fn pages(name: &'static str, texts: &[&str]) -> Case {
     texts[1..].iter().fold(page(name, texts[0]), |case, text| case.then(text))
 }
 
+/// Series of a scrape that is rolled back are written down all the same; 2.42 forgets them, and
+/// what they say later gets lost.
+const AGENT: &str = "tsdb/agent/db.go";
+
+/// A scrape of `a`, one that fails after so many samples, one of `a` and another series.
+fn without_a_gap(n_samples: usize, other: &str) -> String {
+    format!(
+        "scrape 1
+  report up=1 scraped=1 kept=1 added=1
+  a 1
+scrape 2
+  report up=0 scraped={n_samples} kept={n_samples} added=1
+scrape 3
+  report up=1 scraped=2 kept=2 added=0
+  a 3
+  {other}
+"
+    )
+}
+
 #[tokio::test]
-#[ignore = "fails: not mended yet"]
 async fn what_is_no_longer_said_ends_with_a_marker() {
     let down = || Reply::status(500);
     let many = |from: usize, to: usize| -> String {
@@ -49,7 +68,8 @@ async fn what_is_no_longer_said_ends_with_a_marker() {
             .then("a 3\n"),
         pages("a line breaks", &["a 1\nb 1\n", "a 2\nb x\n", "a 3\nb 3\n"]),
         pages("the first line breaks", &["a 1\nb 1\n", "a\nb 2\n", "a 3\nb 3\n"]),
-        pages("a new series before a broken line", &["a 1\n", "a 2\nn 1\nb x\n", "a 3\nn 2\n"]),
+        pages("a new series before a broken line", &["a 1\n", "a 2\nn 1\nb x\n", "a 3\nn 2\n"])
+            .differs(AGENT, &without_a_gap(2, "n 2")),
         pages("a page gets shorter and breaks", &["a 1\nb 1\nc 1\n", "a 2\n!\n", "a 3\nb 3\nc 3\n"]),
         page("a series vanishes while the target fails", "a 1\nb 1\n").then_reply(down()).then("a 3\n").then("a 4\n"),
         page("another series after the failure", "a 1\n").then_reply(down()).then("b 3\n").then("a 4\n"),
@@ -69,7 +89,11 @@ async fn what_is_no_longer_said_ends_with_a_marker() {
         page("the content is compressed the second time", "a 1\nb 1\n")
             .then_reply(Reply::page("a 2\nb 2\n").gzip())
             .then("a 3\n"),
-        page("a limit bites once", "a 1\n").job("sample_limit: 2").then("a 2\nb 2\nc 2\n").then("a 3\nb 3\n"),
+        page("a limit bites once", "a 1\n")
+            .job("sample_limit: 2")
+            .then("a 2\nb 2\nc 2\n")
+            .then("a 3\nb 3\n")
+            .differs(AGENT, &without_a_gap(3, "b 3")),
         page("a label limit bites once", "a 1\n").job("label_limit: 5").then("a{x=\"1\",y=\"2\",z=\"3\"} 2\n").then("a 3\n"),
         pages("a type changes", &["# TYPE a gauge\na 1\n", "# TYPE a counter\na 2\n", "a 3\n"]),
     ])

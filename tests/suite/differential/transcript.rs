@@ -4,8 +4,9 @@
 //! What differs between any two runs is left out: durations, ports, and when exactly.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use testkit::{FakeReceiver, FakeTarget, Request, Sample, show};
+use testkit::{Exemplar, FakeReceiver, FakeTarget, Histogram, LabelSet, Request, Sample, show};
 
 use super::case::Case;
 
@@ -45,12 +46,24 @@ pub(super) fn transcripts(
         let case = case.unwrap_or_else(|| panic!("a sample of no case: {sample:?}"));
         samples[case].push(sample);
     }
+    let (histograms, exemplars) = (receiver.histograms(), receiver.exemplars());
     let write = |(at, case): (usize, &Case)| {
         let asked = requests.iter().filter(|request| {
             request.path().split('/').nth(2).is_some_and(|number| number == at.to_string())
         });
         let asked: Vec<&Request> = asked.collect();
-        write(&Facts { case, at, samples: &samples[at], asked: &asked, address: &address, base_ms })
+        let is_of_case =
+            |labels: &LabelSet| labels.get("case").is_some_and(|c| *c == at.to_string());
+        write(&Facts {
+            case,
+            at,
+            samples: &samples[at],
+            histograms: histograms.iter().filter(|(labels, _)| is_of_case(labels)).collect(),
+            exemplars: exemplars.iter().filter(|(labels, _)| is_of_case(labels)).collect(),
+            asked: &asked,
+            address: &address,
+            base_ms,
+        })
     };
     cases.iter().enumerate().map(write).collect()
 }
@@ -60,6 +73,8 @@ struct Facts<'a> {
     case: &'a Case,
     at: usize,
     samples: &'a [Sample],
+    histograms: Vec<&'a (Arc<LabelSet>, Histogram)>,
+    exemplars: Vec<&'a (Arc<LabelSet>, Exemplar)>,
     asked: &'a [&'a Request],
     address: &'a str,
     base_ms: i64,
@@ -105,6 +120,8 @@ fn write(facts: &Facts<'_>) -> Transcript {
         for (series, value) in seen {
             out.push_str(&format!("  {series} {value}\n"));
         }
+        out.push_str(&facts.histograms_at(*timestamp_ms));
+        out.push_str(&facts.exemplars_at(*timestamp_ms));
     }
     out.push_str(&stamped(facts));
     out
@@ -119,6 +136,26 @@ fn stamped(facts: &Facts<'_>) -> String {
         lines.insert(format!("stamped: {series} {} @{after_ms}ms\n", show(sample.value)));
     }
     lines.into_iter().collect()
+}
+
+/// A histogram with the counts of its buckets, not their differences.
+fn shown(histogram: &Histogram) -> String {
+    let Histogram { schema, float, count, sum, zero_threshold, zero_count, .. } = histogram;
+    let side = |spans: &[(i32, u32)], counts: &[f64]| {
+        let mut sum = 0.0;
+        let absolute = counts.iter().map(|count| {
+            sum = if *float { *count } else { sum + count };
+            sum
+        });
+        format!("{spans:?}{:?}", absolute.collect::<Vec<_>>())
+    };
+    format!(
+        "schema={schema} float={float} count={count} sum={} zero={zero_count}@{zero_threshold} \
+         +{} -{}",
+        show(*sum),
+        side(&histogram.positive_spans, &histogram.positive),
+        side(&histogram.negative_spans, &histogram.negative),
+    )
 }
 
 // === impl Facts ===
@@ -136,10 +173,32 @@ impl Facts<'_> {
         out
     }
 
+    /// The native histograms of one scrape.
+    fn histograms_at(&self, timestamp_ms: i64) -> String {
+        let of_scrape = self.histograms.iter().filter(|(_, h)| h.timestamp_ms == timestamp_ms);
+        let lines = of_scrape
+            .map(|(labels, histogram)| format!("  {} {}\n", self.named(labels), shown(histogram)));
+        lines.collect::<BTreeSet<String>>().into_iter().collect()
+    }
+
+    /// The exemplars that have the timestamp of one scrape.
+    fn exemplars_at(&self, timestamp_ms: i64) -> String {
+        let of_scrape = self.exemplars.iter().filter(|(_, e)| e.timestamp_ms == timestamp_ms);
+        let lines = of_scrape.map(|(labels, exemplar)| {
+            let Exemplar { labels: own, value, .. } = exemplar;
+            format!("  {} # {own:?} {}\n", self.named(labels), show(*value))
+        });
+        lines.collect::<BTreeSet<String>>().into_iter().collect()
+    }
+
+    fn series(&self, sample: &Sample) -> String {
+        self.named(&sample.labels)
+    }
+
     /// The series, without what every series of a case has: `case`, the usual `job` and
     /// `instance`. Where one of those is missing the transcript says so.
-    fn series(&self, sample: &Sample) -> String {
-        let mut labels = (*sample.labels).clone();
+    fn named(&self, labels: &LabelSet) -> String {
+        let mut labels = labels.clone();
         let name = labels.remove("__name__").unwrap_or_default();
         labels.remove("case");
         let usual = [("job", format!("case-{}", self.at)), ("instance", self.address.to_owned())];
