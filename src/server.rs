@@ -21,8 +21,10 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 mod metrics;
+mod patience;
 
 pub(crate) use metrics::ServerMetrics;
+use patience::Impatient;
 
 use crate::web_config::{self, WebConfig};
 
@@ -34,6 +36,10 @@ const PING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Time for a TLS handshake, as with Go's server.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a write may wait for a peer that reads nothing. A listener that is merely slow makes
+/// some progress in that time.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What connections may do.
 #[derive(Debug, Clone, Copy)]
@@ -192,7 +198,8 @@ impl Connections {
             debug!(error = %Chain(&error), "set TCP_NODELAY failed");
         }
         self.metrics.accepted.inc();
-        let closed = self.metrics.closed.clone();
+        let (closed, cut) = (self.metrics.closed.clone(), self.metrics.cut.clone());
+        let stream = Impatient::new(stream, WRITE_TIMEOUT, cut);
         let (router, limits, watcher) = (self.router.clone(), self.limits, self.graceful.watcher());
         let tls = self.web_config.as_ref().and_then(|config| config.tls());
         tokio::spawn(async move {

@@ -14,6 +14,8 @@ pub(crate) struct ServerMetrics {
     pub(super) closed: Counter,
     /// Times that a listener found all connections taken.
     pub(super) full: Counter,
+    /// Connections cut because the peer read nothing any more.
+    pub(super) cut: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -28,7 +30,7 @@ impl ServerMetrics {
     pub(crate) fn register(metrics: &SelfMetrics) -> ServerMetrics {
         let accepted: Family<Listener, Counter> = Family::default();
         let closed: Family<Listener, Counter> = Family::default();
-        let full = Counter::default();
+        let (full, cut) = (Counter::default(), Counter::default());
         metrics.register(|registry| {
             registry.register(
                 "net_conntrack_listener_conn_accepted",
@@ -45,10 +47,15 @@ impl ServerMetrics {
                 "Times that a new connection had to wait because of --web.max-connections",
                 full.clone(),
             );
+            registry.register(
+                "rollcall_web_connections_cut",
+                "Connections that were cut because the other side read nothing for 30 s",
+                cut.clone(),
+            );
         });
         let http = Listener { listener_name: "http" };
         let accepted = accepted.get_or_create(&http).clone();
         let closed = closed.get_or_create(&http).clone();
-        ServerMetrics { accepted, closed, full }
+        ServerMetrics { accepted, closed, full, cut }
     }
 }

@@ -1,5 +1,12 @@
 //! The status center: what objects are made of, and whose word counts.
 
+mod fed; // by who scrapes elsewhere
+mod kube_rs; // a real client
+mod properties; // what must hold in random histories
+mod python; // a real client
+mod refused; // bad input: a 4xx, and nothing has changed
+mod sdk; // our client for Rust
+
 use serde_json::{Value, json};
 use testkit::{DEADLINE, FakeReceiver, FakeTarget, Reply, Rollcall, config, wait_until};
 

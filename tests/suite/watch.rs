@@ -181,6 +181,22 @@ async fn a_streaming_list_marks_where_the_set_is_whole() {
 }
 
 #[tokio::test]
+async fn a_watch_ends_cleanly_at_its_deadline_however_much_happens() {
+    let page = |round: usize| -> String {
+        (0..50).map(|vm| format!("vm_state{{vmid=\"{vm}\",state=\"{round}\"}} 1\n")).collect()
+    };
+    let target = FakeTarget::answering(move |_, nth| page(nth).into()).await;
+    let app = start(&target).await;
+    let from = version(&app).await;
+    for query in ["", "&allowWatchBookmarks=true", "&fieldSelector=status.state%3Dnone"] {
+        let query = format!("watch=1&timeoutSeconds=1&resourceVersion={from}{query}");
+        let watch = app.watch(&format!("{VMS_PATH}?{query}")).await;
+        assert_eq!(watch.wait_for_end().await, "", "{query}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_selector_that_makes_no_sense_is_refused() {
     let target = FakeTarget::serving(vms(&[("1", "a")])).await;
     let app = start(&target).await;

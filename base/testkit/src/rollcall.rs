@@ -30,6 +30,7 @@ pub struct Launch {
     arguments: Vec<String>,
     folder: TempDir,
     waits_for: &'static str,
+    address: Option<SocketAddr>,
 }
 
 /// A running rollcall. Killed when dropped.
@@ -61,6 +62,7 @@ impl Launch {
             arguments: Vec::new(),
             folder: tempfile::tempdir().expect("create a temporary folder"),
             waits_for: "/-/ready",
+            address: None,
         }
     }
 
@@ -83,6 +85,11 @@ impl Launch {
     /// Does not wait until everything is warm, only until it answers.
     pub fn not_waiting_until_ready(self) -> Launch {
         Launch { waits_for: "/-/healthy", ..self }
+    }
+
+    /// At this address, where another one listened before it; otherwise at one that is free.
+    pub fn at(self, address: SocketAddr) -> Launch {
+        Launch { address: Some(address), ..self }
     }
 
     /// The folder it runs in: relative paths in its configuration start here.
@@ -108,7 +115,7 @@ impl Launch {
     }
 
     fn spawn(self) -> Rollcall {
-        let address = free_address();
+        let address = self.address.unwrap_or_else(free_address);
         let path = self.folder.path().join(CONFIG_FILE);
         std::fs::write(&path, &self.yaml).expect("write the configuration");
         let mut command = Command::new(&self.binary);
@@ -133,6 +140,11 @@ impl Rollcall {
     /// `http://127.0.0.1:port` and `path`.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The folder it runs in.

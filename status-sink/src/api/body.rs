@@ -1,5 +1,7 @@
 //! What clients send, read within limits: bytes, UTF-8, JSON (or YAML), levels.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, header};
@@ -12,15 +14,34 @@ use super::patch;
 /// Bytes of a request about one object (etcd's limit for one value is 1.5 MiB).
 pub(crate) const OBJECT_BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes behind the limit that are read and thrown away, so that a client which does not listen
+/// before it has sent everything hears why it is refused.
+const WASTE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How long that may take.
+const WASTE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The whole body.
 ///
 /// # Errors
 /// 413 if it is longer than `limit_bytes`, 400 if it breaks off.
-pub(crate) async fn read(body: Body, limit_bytes: usize) -> Result<Bytes, Failure> {
-    match Limited::new(body, limit_bytes).collect().await {
+pub(crate) async fn read(mut body: Body, limit_bytes: usize) -> Result<Bytes, Failure> {
+    match Limited::new(&mut body, limit_bytes).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Failure::too_large(limit_bytes)),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let _either = tokio::time::timeout(WASTE_TIMEOUT, waste(body)).await;
+            Err(Failure::too_large(limit_bytes))
+        }
         Err(_) => Err(Failure::bad_request("the body of the request broke off")),
+    }
+}
+
+async fn waste(mut body: Body) {
+    let mut wasted = 0;
+    while wasted < WASTE_BYTES_MAX
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        wasted += frame.data_ref().map_or(0, Bytes::len);
     }
 }
 

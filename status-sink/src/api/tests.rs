@@ -3,12 +3,13 @@
 //!
 //! `discovery`: what there is · `reads`: get, list, versions, pages, forms · `writes`: verbs and
 //! their refusals · `watches`: streams · `extras`: summary and bulk · `properties`: what must hold
-//! in random histories
+//! in random histories · `receive`: remote write
 
 mod discovery;
 mod extras;
 mod properties;
 mod reads;
+mod receive;
 mod watches;
 mod writes;
 

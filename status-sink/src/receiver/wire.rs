@@ -385,4 +385,4 @@ fn varint(bytes: &mut &[u8]) -> Result<u64, WireError> {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

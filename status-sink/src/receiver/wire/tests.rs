@@ -3,10 +3,10 @@
 use super::*;
 
 /// A series as tests write it: `name{label=value,…}`, and its samples.
-pub(in crate::receiver) type Written<'t> = (&'t str, &'t [(i64, f64)]);
+pub(crate) type Written<'t> = (&'t str, &'t [(i64, f64)]);
 
 /// A message of remote write.
-pub(in crate::receiver) fn message(version: Version, series: &[Written<'_>]) -> Vec<u8> {
+pub(crate) fn message(version: Version, series: &[Written<'_>]) -> Vec<u8> {
     match version {
         Version::One => message_1(series),
         Version::Two => message_2(series),
