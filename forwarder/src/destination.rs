@@ -36,7 +36,7 @@ use crate::metadata::{self, SeenFamilies};
 use crate::metrics::Meters;
 use crate::module::{BuildError, Module};
 use crate::pace::Pace;
-use crate::queue::{Origin, Queue};
+use crate::queue::{Order, Origin, Queue};
 use crate::resharding;
 use crate::sender::{Before, Sender};
 use crate::shard::Shard;
@@ -120,8 +120,9 @@ impl Destination {
         let disk = config.delivery.disk.as_ref();
         let keeper = disk.map(|_| Keeper::default());
         let limits = config.queue.limits(disk.map_or(u64::MAX, |disk| disk.memory_bytes));
-        let queue = Queue::new(limits, Arc::clone(&ledger), Arc::clone(&clock), keeper.clone());
         let delivery = &config.delivery;
+        let (shared, clock_of) = (Arc::clone(&ledger), Arc::clone(&clock));
+        let queue = Queue::new(limits, delivery.order, shared, clock_of, keeper.clone());
         let best_effort = delivery.best_effort.clone();
         let rules = LabelRules::new(&config.external_labels, &config.relabel, best_effort);
         let destination = Arc::new(Destination {
@@ -157,12 +158,13 @@ impl Destination {
     ) -> Result<(), BuildError> {
         let shards = self.config.queue.shards_min;
         let started = match &self.keeper {
-            None => self.shards_of(shards, before),
+            None => self.shards_of(shards, before, TaskTracker::new()),
             Some(keeper) => {
                 let told = self.open_log(keeper, storage)?;
                 let sent = CancellationToken::new();
                 let backlog = backlog::send(Arc::clone(self), told, before, sent.clone());
-                let started = self.shards_of(shards, Some(Before::Ended(sent)));
+                let before = self.keeps_order().then_some(Before::Ended(sent));
+                let started = self.shards_of(shards, before, TaskTracker::new());
                 started.senders.spawn_on(backlog, &self.tasks);
                 started
             }
@@ -189,6 +191,11 @@ impl Destination {
         })
     }
 
+    /// Whether nothing of a series may overtake what came before.
+    pub(crate) fn keeps_order(&self) -> bool {
+        self.config.delivery.order == Order::OldestFirst
+    }
+
     /// Whether what is queued outlives the process.
     pub(crate) fn is_durable(&self) -> bool {
         self.keeper.is_some()
@@ -205,8 +212,11 @@ impl Destination {
             "resharding"
         );
         current.end();
-        let before = Before::Shards(current.senders.clone());
-        *current = self.shards_of(shards, Some(before));
+        let senders = current.senders.clone();
+        *current = match self.keeps_order() {
+            true => self.shards_of(shards, Some(Before::Shards(senders)), TaskTracker::new()),
+            false => self.shards_of(shards, None, senders), // they end side by side
+        };
     }
 
     /// Takes no more samples, sends what is queued for `deadline` at most, and drops the rest, or
@@ -240,8 +250,13 @@ impl Destination {
         self.read_shards().current.iter().map(|shard| shard.open_counts()).sum()
     }
 
-    fn shards_of(self: &Arc<Destination>, count: usize, before: Option<Before>) -> Shards {
-        let mut shards = Shards::none();
+    fn shards_of(
+        self: &Arc<Destination>,
+        count: usize,
+        before: Option<Before>,
+        senders: TaskTracker,
+    ) -> Shards {
+        let mut shards = Shards { senders, ..Shards::none() };
         let set = self.sets.fetch_add(1, Ordering::Relaxed);
         for at in 0..count {
             let shard = u16::try_from(at).unwrap_or(u16::MAX);

@@ -1,6 +1,7 @@
 //! The queue of one destination: sealed blocks that wait, a lane a shard.
 //!
-//! What holds: within a lane blocks leave in the order in which they came; what is in memory stays
+//! What holds: within a lane blocks leave in the order in which they came, or the newest first if
+//! the destination wants that; what is in memory stays
 //! within the limits. A block whose bytes are on disk too gives up its place in memory first; one
 //! that is in memory alone is dropped, the oldest first, and counted.
 //! Not here: blocks that still grow (`shard.rs`), sending (`sender.rs`), files (`disk.rs`).
@@ -30,6 +31,16 @@ pub(crate) struct Limits {
     pub(crate) spill_bytes: u64,
 }
 
+/// Which block of a lane leaves first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Order {
+    /// Series keep their order.
+    #[default]
+    OldestFirst,
+    /// A backlog does not delay what is fresh.
+    NewestFirst,
+}
+
 /// One shard's place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Lane(u64);
@@ -52,6 +63,7 @@ pub(crate) struct Queue {
     /// A lock, because shards push and senders pop; held to move a block.
     state: Mutex<State>,
     limits: Limits,
+    order: Order,
     ledger: Arc<Ledger>,
     clock: Arc<dyn Clock>,
     /// Writes blocks to disk, if the destination is durable.
@@ -106,11 +118,12 @@ impl Queue {
     /// An empty queue without lanes.
     pub(crate) fn new(
         limits: Limits,
+        order: Order,
         ledger: Arc<Ledger>,
         clock: Arc<dyn Clock>,
         keeper: Option<Keeper>,
     ) -> Queue {
-        Queue { state: Mutex::default(), limits, ledger, clock, keeper }
+        Queue { state: Mutex::default(), limits, order, ledger, clock, keeper }
     }
 
     /// A new lane.
@@ -149,9 +162,9 @@ impl Queue {
         }
     }
 
-    /// Takes the first block of a lane.
+    /// Takes the block of a lane that is to leave first.
     pub(crate) fn pop(&self, lane: Lane) -> Option<Taken> {
-        self.state().pop(lane)
+        self.state().pop(lane, self.order)
     }
 
     /// A block that was taken is no longer held: delivered, or dropped.

@@ -9,6 +9,7 @@ use model::SeriesSelector;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::Limits;
+use crate::queue::Order;
 
 /// Bytes of a segment at most; less if the whole queue may be small.
 const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -27,6 +28,10 @@ pub struct DeliverySpec {
     /// The queue on disk.
     #[serde(skip_serializing_if = "is_default")]
     pub disk: DiskSpec,
+    /// `oldest_first`, the default: the samples of a series arrive in their order. `newest_first`:
+    /// a backlog does not delay fresh samples, and is sent beside them as time allows.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub order: String,
     /// What becomes of a block by the status that answers it: `"429": retry`, `4xx: dead_letter`,
     /// `404: drop`. A code goes before its class; `refused` is for refusals without a code.
     /// Default: what the module makes of them.
@@ -86,6 +91,7 @@ pub struct DeadLetterSpec {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DeliveryConfig {
     pub(crate) disk: Option<DiskConfig>,
+    pub(crate) order: Order,
     pub(crate) answers: Answers,
     pub(crate) retry_for: Option<Duration>,
     pub(crate) dead_letter: Option<DeadLetterConfig>,
@@ -179,6 +185,7 @@ impl DeliverySpec {
         let DeliverySpec {
             durability,
             disk,
+            order,
             answers,
             retry_for,
             dead_letter,
@@ -195,6 +202,14 @@ impl DeliverySpec {
                 return Err(Invalid::new("durability", message));
             }
         };
+        let order = match order.as_str() {
+            "" | "oldest_first" => Order::OldestFirst,
+            "newest_first" => Order::NewestFirst,
+            other => {
+                let message = format!("unknown order {other:?}, known: oldest_first, newest_first");
+                return Err(Invalid::new("order", message));
+            }
+        };
         let answers = Answers::check(&answers, !dead_letter.path.is_empty())?;
         let best_effort = best_effort.iter().enumerate().map(|(at, text)| {
             let parsed = SeriesSelector::parse(text);
@@ -207,6 +222,7 @@ impl DeliverySpec {
         let given = |duration: config::Duration| (!duration.is_zero()).then(|| duration.to_std());
         Ok(DeliveryConfig {
             disk,
+            order,
             answers,
             retry_for: given(retry_for),
             dead_letter: (!dead_letter.path.is_empty()).then(|| DeadLetterConfig {

@@ -1,4 +1,5 @@
 //! What a durable destination found on disk when it started: sent before anything that came since.
+//! (Unless the destination wants the newest first: then beside it.)
 //!
 //! The shards that wrote it are there again, set after set: within a set they send side by side,
 //! and a set begins when the one before it has ended. So every series keeps its order.
@@ -80,7 +81,11 @@ async fn send_sets(destination: &Arc<Destination>, waiting: &[Waits]) {
     for (origin, shard) in lanes {
         sets.entry(origin.set).or_default().push(shard);
     }
-    for shards in sets.into_values() {
+    let mut sets: Vec<Vec<_>> = sets.into_values().collect();
+    if !destination.keeps_order() {
+        sets.reverse();
+    }
+    for shards in sets {
         let (senders, finish) = (TaskTracker::new(), CancellationToken::new());
         finish.cancel(); // nothing more comes to these
         for shard in shards {

@@ -1,19 +1,21 @@
 //! How far one destination has come in a log, so that a restart goes on exactly there.
 //!
 //! Two slots in one file, written in turn, each with a checksum: a torn write leaves the other
-//! slot. Acknowledgements out of order (several shards) are kept one by one until the gap closes.
+//! slot. Acknowledgements out of order (several shards, the newest first) are kept as ranges until
+//! the gap before them closes.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-/// Acknowledgements ahead of a gap that a slot has room for; more are remembered in memory only
-/// and would be sent again after a restart. Shards are 50 by default, so this is never reached.
-const AHEAD_MAX: usize = 500;
+/// Ranges of acknowledgements ahead of a gap that a slot has room for; more are remembered in
+/// memory only and would be sent again after a restart. Each shard makes one, and shards are 50 by
+/// default, so this is never reached.
+const RANGES_MAX: usize = 250;
 /// Bytes of a slot: generation, next, samples before it, count, the list, checksum.
-const SLOT_BYTES: usize = LIST_AT + AHEAD_MAX * 8 + 4;
+const SLOT_BYTES: usize = LIST_AT + RANGES_MAX * 16 + 4;
 /// Where in a slot the list begins.
 const LIST_AT: usize = 32;
 
@@ -27,8 +29,12 @@ pub(super) struct Cursor {
     /// Samples of every kind that the log held before `next`.
     pub(super) samples_before: u64,
     /// Done with, though something before is not.
-    ahead: BTreeSet<u64>,
+    ahead: Ranges,
 }
+
+/// Sequences as ranges that do not touch: first to one behind the last.
+#[derive(Debug, Default)]
+struct Ranges(BTreeMap<u64, u64>);
 
 /// What a slot says.
 #[derive(Debug, Default)]
@@ -36,7 +42,7 @@ struct Slot {
     generation: u64,
     next: u64,
     samples_before: u64,
-    ahead: BTreeSet<u64>,
+    ahead: Ranges,
 }
 
 impl Cursor {
@@ -60,12 +66,12 @@ impl Cursor {
 
     /// No sequence from here on was ever done with.
     pub(super) fn end(&self) -> u64 {
-        self.ahead.last().map_or(self.next, |last| last + 1)
+        self.ahead.0.last_key_value().map_or(self.next, |(_, end)| *end)
     }
 
     /// Whether `sequence` is done with.
     pub(super) fn is_done(&self, sequence: u64) -> bool {
-        sequence < self.next || self.ahead.contains(&sequence)
+        sequence < self.next || self.ahead.contains(sequence)
     }
 
     /// Notes in memory that `sequence` is done with; [`Cursor::save`] makes it last.
@@ -73,18 +79,12 @@ impl Cursor {
         if sequence >= self.next {
             self.ahead.insert(sequence);
         }
-        while self.ahead.remove(&self.next) {
-            self.next += 1;
-        }
+        self.next = self.ahead.take_up_to(self.next);
     }
 
     /// Notes that everything before `sequence` is done with or gone.
     pub(super) fn skip_to(&mut self, sequence: u64) {
-        self.next = self.next.max(sequence);
-        self.ahead = self.ahead.split_off(&self.next);
-        while self.ahead.remove(&self.next) {
-            self.next += 1;
-        }
+        self.next = self.ahead.take_up_to(self.next.max(sequence));
     }
 
     /// Writes the place down.
@@ -94,10 +94,11 @@ impl Cursor {
         slot.extend_from_slice(&self.generation.to_le_bytes());
         slot.extend_from_slice(&self.next.to_le_bytes());
         slot.extend_from_slice(&self.samples_before.to_le_bytes());
-        let ahead = self.ahead.len().min(AHEAD_MAX) as u64;
+        let ahead = self.ahead.0.len().min(RANGES_MAX) as u64;
         slot.extend_from_slice(&ahead.to_le_bytes());
-        for sequence in self.ahead.iter().take(AHEAD_MAX) {
-            slot.extend_from_slice(&sequence.to_le_bytes());
+        for (first, end) in self.ahead.0.iter().take(RANGES_MAX) {
+            slot.extend_from_slice(&first.to_le_bytes());
+            slot.extend_from_slice(&end.to_le_bytes());
         }
         slot.extend_from_slice(&crc32c::crc32c(&slot).to_le_bytes());
         let place = self.generation % 2;
@@ -107,6 +108,40 @@ impl Cursor {
     /// Makes what was saved survive a loss of power.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+}
+
+// === impl Ranges ===
+
+impl Ranges {
+    fn contains(&self, sequence: u64) -> bool {
+        self.0.range(..=sequence).next_back().is_some_and(|(_, end)| sequence < *end)
+    }
+
+    fn insert(&mut self, sequence: u64) {
+        if self.contains(sequence) {
+            return;
+        }
+        let before = self.0.range(..sequence).next_back().map(|(first, end)| (*first, *end));
+        let first = match before {
+            Some((first, end)) if end == sequence => first,
+            _ => sequence,
+        };
+        let end = self.0.remove(&(sequence + 1)).unwrap_or(sequence + 1);
+        self.0.insert(first, end);
+    }
+
+    /// Forgets everything before `sequence` and what follows it without a gap; says where the next
+    /// gap is.
+    fn take_up_to(&mut self, mut sequence: u64) -> u64 {
+        while let Some((first, end)) = self.0.first_key_value().map(|(first, end)| (*first, *end)) {
+            if first > sequence {
+                break;
+            }
+            self.0.pop_first();
+            sequence = sequence.max(end);
+        }
+        sequence
     }
 }
 
@@ -125,15 +160,16 @@ fn read_slot(file: &File, place: u64) -> io::Result<Option<Slot>> {
 
 fn parse_slot(bytes: &[u8]) -> Option<Slot> {
     let long = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    let ahead = usize::try_from(long(24)?).ok().filter(|ahead| *ahead <= AHEAD_MAX)?;
-    let end = LIST_AT + ahead * 8;
+    let ahead = usize::try_from(long(24)?).ok().filter(|ahead| *ahead <= RANGES_MAX)?;
+    let end = LIST_AT + ahead * 16;
     let crc = u32::from_le_bytes(bytes.get(end..end + 4)?.try_into().ok()?);
     if crc32c::crc32c(&bytes[..end]) != crc {
         return None;
     }
-    let list: Option<BTreeSet<u64>> = (0..ahead).map(|at| long(LIST_AT + at * 8)).collect();
+    let range = |at: usize| Some((long(LIST_AT + at * 16)?, long(LIST_AT + at * 16 + 8)?));
+    let ahead: Option<BTreeMap<u64, u64>> = (0..ahead).map(range).collect();
     let (generation, next, samples_before) = (long(0)?, long(8)?, long(16)?);
-    Some(Slot { generation, next, samples_before, ahead: list? })
+    Some(Slot { generation, next, samples_before, ahead: Ranges(ahead?) })
 }
 
 #[cfg(test)]
@@ -156,6 +192,25 @@ mod tests {
         assert!(cursor.is_done(12) && !cursor.is_done(11));
         cursor.done(11);
         assert_eq!(cursor.next(), 14);
+    }
+
+    #[test]
+    fn thousands_acknowledged_from_the_end_take_the_room_of_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("central.cursor");
+        let (mut cursor, _) = Cursor::open(&path, 1).unwrap();
+        (11..=10_000).rev().for_each(|sequence| cursor.done(sequence));
+        [5, 7, 6, 6, 10].into_iter().for_each(|sequence| cursor.done(sequence));
+        cursor.save().unwrap();
+        drop(cursor);
+        let (mut cursor, _) = Cursor::open(&path, 1).unwrap();
+        let open: Vec<u64> = (1..10_005).filter(|sequence| !cursor.is_done(*sequence)).collect();
+        assert_eq!(open, [1, 2, 3, 4, 8, 9, 10_001, 10_002, 10_003, 10_004]);
+        assert_eq!((cursor.next(), cursor.end()), (1, 10_001));
+        cursor.skip_to(6);
+        assert_eq!(cursor.next(), 8);
+        [8, 9].into_iter().for_each(|sequence| cursor.done(sequence));
+        assert_eq!((cursor.next(), cursor.end()), (10_001, 10_001));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use model::Moment;
 
-use super::{Found, Lane, Number, Origin, Place, Taken};
+use super::{Found, Lane, Number, Order, Origin, Place, Taken};
 use crate::block::{Block, Counts};
 use crate::ledger::{Ledger, Reason};
 
@@ -121,8 +121,12 @@ impl State {
         self.bytes += bytes;
     }
 
-    pub(super) fn pop(&mut self, lane: Lane) -> Option<Taken> {
-        let number = self.lanes.get_mut(&lane)?.waiting.pop_front()?;
+    pub(super) fn pop(&mut self, lane: Lane, order: Order) -> Option<Taken> {
+        let waiting = &mut self.lanes.get_mut(&lane)?.waiting;
+        let number = match order {
+            Order::OldestFirst => waiting.pop_front()?,
+            Order::NewestFirst => waiting.pop_back()?,
+        };
         self.idle_in_memory.remove(&number);
         let entry = &self.entries[&number];
         let place = match (&entry.block, entry.sequence) {
@@ -151,7 +155,8 @@ impl State {
             self.idle_in_memory.insert(number);
         }
         if let Some(lane) = self.lanes.get_mut(&entry.lane) {
-            lane.waiting.push_front(number);
+            let at = lane.waiting.partition_point(|other| *other < number);
+            lane.waiting.insert(at, number);
         }
     }
 

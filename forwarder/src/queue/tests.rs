@@ -15,7 +15,8 @@ fn block(name: u8, samples: u64) -> Block {
 
 fn queue_of(limits: Limits, keeper: Option<Keeper>) -> (Queue, Arc<Ledger>) {
     let ledger = Arc::new(Ledger::default());
-    (Queue::new(limits, Arc::clone(&ledger), ManualClock::at(0), keeper), ledger)
+    let (order, clock) = (Order::OldestFirst, ManualClock::at(0));
+    (Queue::new(limits, order, Arc::clone(&ledger), clock, keeper), ledger)
 }
 
 fn queue(samples_max: u64, bytes_max: u64) -> (Queue, Arc<Ledger>) {
@@ -86,6 +87,25 @@ fn a_closed_lane_counts_what_it_held_as_stopped() {
     queue.close_lane(lane);
     assert_eq!(ledger.balance().dropped(Reason::Stopped).samples, 7);
     assert_eq!(queue.load(), Load::default());
+}
+
+#[test]
+fn the_newest_may_leave_first_and_what_is_given_back_keeps_its_place() {
+    let limits = Limits { samples_max: 41, bytes_max: u64::MAX, spill_bytes: u64::MAX };
+    let ledger = Arc::new(Ledger::default());
+    let clock = ManualClock::at(0);
+    let queue = Queue::new(limits, Order::NewestFirst, Arc::clone(&ledger), clock, None);
+    let lane = queue.open_lane(Origin::default());
+    (1..=5).for_each(|name| push(&queue, &ledger, lane, block(name, 10)));
+    assert_eq!(ledger.balance().dropped(Reason::QueueFull).samples, 10);
+    let (five, four) = (pop(&queue, lane).unwrap(), pop(&queue, lane).unwrap());
+    assert_eq!((five.0, four.0), (5, 4));
+    push(&queue, &ledger, lane, block(6, 1));
+    queue.give_back(four.1, Counts { samples: 3, ..Counts::default() });
+    queue.done(five.1);
+    let order: Vec<u64> = std::iter::from_fn(|| pop(&queue, lane)).map(|(name, _)| name).collect();
+    assert_eq!(order, [6, 4, 3, 2]);
+    assert_eq!(queue.load().samples, 10 + 10 + 3 + 1);
 }
 
 #[test]

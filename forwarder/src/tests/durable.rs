@@ -196,3 +196,43 @@ async fn damaged_records_are_skipped_and_their_samples_counted() {
     assert_eq!(receiver.samples(&[]).len(), 280);
     world.stop().await;
 }
+
+#[tokio::test]
+async fn what_is_fresh_need_not_wait_for_a_backlog() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = FakeReceiver::refusing(Reply::status(503)).await;
+    let text =
+        durable(&receiver, "").replace("durability: disk", "order: newest_first, durability: disk");
+    let world = World::start_in(&text, folder.path());
+    let mut target = world.target("a", 10);
+    (1..=30).for_each(|round| world.scrape(&mut target, round));
+    world.stop_within(DEADLINE).await;
+
+    let slow = text.replace("order:", "max_samples_per_second: 100, order:");
+    let world = World::start_in(&slow, folder.path());
+    let mut target = world.target("a", 10);
+    wait_until("the backlog is known", DEADLINE, || async {
+        let found = world.balanced("r/1").recovered.samples;
+        if found == 300 { Ok(()) } else { Err(format!("{found} found")) }
+    })
+    .await;
+    receiver.accept();
+    world.scrape(&mut target, 31);
+    world.scrape(&mut target, 32);
+    receiver.wait_for_samples(&[], 60).await;
+    let arrived = rounds(&receiver.samples(&[("core", "3")]));
+    assert!(arrived[..5].contains(&31) && arrived[..5].contains(&32), "{arrived:?}");
+    let account = world.stop_within(SHORT).await;
+    assert_eq!(account.dropped_in_all().total(), 0);
+
+    let world = World::start_in(&text, folder.path());
+    wait_until("everything arrived", DEADLINE, || async {
+        let mut all = rounds(&receiver.samples(&[("core", "9")]));
+        all.sort();
+        all.dedup();
+        if all == (1..=32).collect::<Vec<_>>() { Ok(()) } else { Err(format!("{all:?}")) }
+    })
+    .await;
+    world.settled("r/1").await;
+    world.stop().await;
+}
