@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kit::config::{Duration, HttpClientSpec, Invalid, RelabelSpec, is_default, serialize_url};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Common, DeliverySpec, DestinationConfig, QueueSpec};
 use crate::module::{Checked, Wants};
@@ -70,7 +70,7 @@ pub struct RemoteWriteSpec {
     #[serde(skip_serializing_if = "is_default")]
     pub delivery: DeliverySpec,
     /// Further receivers of the same samples, tried in turn while `url` fails. rollcall's own.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "serialize_urls")]
     pub failover_urls: Vec<String>,
     /// Whether requests go to `url` and `failover_urls` in turn. Default false. rollcall's own.
     #[serde(skip_serializing_if = "is_default")]
@@ -87,6 +87,13 @@ pub struct RemoteWriteSpec {
     /// The HTTP client's keys.
     #[serde(rename = "<inline>")]
     pub http: HttpClientSpec,
+}
+
+/// URLs without their passwords.
+fn serialize_urls<S: Serializer>(urls: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Url<'u>(#[serde(serialize_with = "serialize_url")] &'u str);
+    serializer.collect_seq(urls.iter().map(|url| Url(url)))
 }
 
 /// `metadata_config`.
@@ -194,7 +201,7 @@ impl RemoteWriteSpec {
             name: _,
             send_exemplars,
             send_native_histograms,
-            round_robin_dns: _,
+            round_robin_dns,
             protobuf_message,
             queue_config: _,
             metadata_config,
@@ -228,7 +235,7 @@ impl RemoteWriteSpec {
             headers: headers.into_iter().collect(),
             version,
             retry_on_http_429: queue.retry_on_http_429,
-            http: http.check()?,
+            http: http.check()?.with_round_robin_dns(round_robin_dns),
         };
         let wants = Wants { exemplars: send_exemplars, histograms: send_native_histograms };
         let metadata = metadata_config.plan();

@@ -91,6 +91,12 @@ fn forwarders_data_types_and_routes_say_what_they_lack() {
         "forwarders: [{ name: status, module: file, path: x }]",
         &format!("f:1: forwarders[0].name: {want}"),
     );
+    let want = "forwarders[0].url: not the URL of a NATS server: \"x://y\"";
+    let urls = "nats://a, x://y";
+    check(
+        &format!("forwarders: [{{ name: a, module: nats, subject: s, url: {urls:?} }}]"),
+        &format!("f:1: {want}"),
+    );
     check("data_types: [{ match: [up] }]", "f:1: data_types[0].name: data type has no name");
     let want = "data type needs `match` or `types`";
     check("data_types: [{ name: a }]", &format!("f:1: data_types[0].match: {want}"));
@@ -110,6 +116,63 @@ fn forwarders_data_types_and_routes_say_what_they_lack() {
     route("data_types: [b], to: [status]", want);
     let want = "f:3: routes[0].to[0]: no destination has the name \"reports\"";
     route("data_types: [a], to: [reports]", want);
+}
+
+#[test]
+fn delivery_says_what_it_does_not_know() {
+    let delivery = |keys: &str, want: &str| {
+        let text = format!("forwarders: [{{ name: a, module: stdout, delivery: {{ {keys} }} }}]");
+        let want = match want {
+            "ok" => "ok".to_owned(),
+            want => format!("f:1: forwarders[0].delivery.{want}"),
+        };
+        check(&text, &want);
+    };
+    delivery("durability: disk, disk: { path: q, fsync: always, max_size: 1GB }", "ok");
+    delivery("durability: tape", "durability: unknown durability \"tape\", known: memory, disk");
+    let want = "disk.fsync: unknown fsync \"often\", known: always, interval, never";
+    delivery("disk: { fsync: often }", want);
+    delivery("disk: { max_size: 0 }", "disk.max_size: max_size must be positive");
+    let want = "order: unknown order \"random\", known: oldest_first, newest_first";
+    delivery("order: random", want);
+    delivery("answers: { 429: retry, 4xx: drop, refused: drop }", "ok");
+    delivery("answers: { 5xx: dead_letter }, dead_letter: { path: d }", "ok");
+    delivery("answers: { 5xx: dead_letter }", "answers.5xx: needs dead_letter.path");
+    let want = "answers.5xx: unknown action \"wait\", known: retry, drop, dead_letter";
+    delivery("answers: { 5xx: wait }", want);
+    for key in ["200", "2xx", "6xx", "4x", "all"] {
+        let want = "must be 300 to 599, 3xx, 4xx, 5xx or refused";
+        delivery(&format!("answers: {{ '{key}': drop }}"), &format!("answers.{key}: {want}"));
+    }
+    delivery("best_effort: [up, '{job=\"x\"}']", "ok");
+    let want = "max_samples_per_second: max_samples_per_second must not be negative";
+    delivery("max_samples_per_second: -1", want);
+    delivery("durabilty: disk", "durabilty: field durabilty not found in type config.Delivery");
+    let disk = "delivery: { durability: disk, disk: { path: q } }";
+    check(
+        &format!(
+            "forwarders: [{{ name: a, module: stdout, {disk} }}, {{ name: b, module: stdout, {disk} }}]"
+        ),
+        "f:1: two destinations have their queue in q",
+    );
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let text = "forwarders:\n\
+        - { name: k, module: kafka, brokers: [b], topic: t, options: { sasl.password: hidden, acks: all } }\n\
+        - { name: n, module: nats, url: 'nats://u:hidden@a,nats://u:hidden@b', subject: s }\n\
+        - { name: h, module: http, url: 'http://u:hidden@h/' }\n\
+        - { name: r, module: redis, stream: s, url: 'redis://u:hidden@h/' }\n";
+    let config = read(text).unwrap();
+    for destination in &config.destinations {
+        let shown = destination.settings.shown().to_string();
+        assert!(!shown.contains("hidden"), "{shown}");
+        let module = (destination.build)(&kit::SystemClock::shared()).unwrap();
+        assert!(!module.endpoint().contains("hidden"), "{}", module.endpoint());
+    }
+    let kafka = config.destinations[0].settings.shown();
+    assert_eq!(kafka["options"]["acks"], "all");
 }
 
 #[test]
@@ -154,6 +217,8 @@ fn an_equal_entry_is_the_same_destination_and_a_changed_one_is_not() {
     assert!(!one(p).is_same(&one(q)));
     assert!(!plain.is_same(&one("write_relabel_configs: [{ action: drop, regex: x }]")));
     assert!(!plain.is_same(&one("queue_config: { max_shards: 7 }")));
+    assert!(!plain.is_same(&one("delivery: { durability: disk }")));
+    assert!(!plain.is_same(&one("failover_urls: [y]")));
 }
 
 #[test]

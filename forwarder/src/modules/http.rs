@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Method, Request, header};
 use kit::Clock;
-use kit::config::{self, HttpClientConfig, HttpClientSpec, Invalid, yaml::Section};
+use kit::config::{self, HttpClientConfig, HttpClientSpec, Invalid, serialize_url, yaml::Section};
 use kit::http::Client;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,7 @@ pub(super) const KIND: ModuleKind = ModuleKind {
 #[serde(default, deny_unknown_fields, rename = "config.Http")]
 struct Spec {
     /// Where to send to.
+    #[serde(serialize_with = "serialize_url")]
     url: String,
     /// The method. Default POST.
     method: String,

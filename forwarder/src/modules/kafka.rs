@@ -18,7 +18,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::types::RDKafkaErrorCode;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::block::{Compression, Counts, Encoding, Format};
@@ -49,6 +49,7 @@ struct Spec {
     /// With JSON: the label whose value is the key. Default: the key is the whole series.
     key_label: String,
     /// Further settings of librdkafka, such as `compression.type` and `security.protocol`.
+    #[serde(serialize_with = "hide_secrets")]
     options: BTreeMap<String, String>,
 }
 
@@ -65,6 +66,20 @@ struct Kafka {
 struct Line<'l> {
     #[serde(borrow)]
     labels: &'l RawValue,
+}
+
+/// Words in the names of librdkafka's settings whose values nobody shall read.
+const SECRET_WORDS: [&str; 5] = ["password", "secret", "token", "pem", "jaas"];
+
+/// The settings, secrets hidden.
+fn hide_secrets<S: Serializer>(
+    options: &BTreeMap<String, String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(options.iter().map(|(name, value)| {
+        let is_secret = SECRET_WORDS.iter().any(|word| name.contains(word));
+        (name, if is_secret { "<secret>" } else { value })
+    }))
 }
 
 impl Default for Spec {

@@ -12,7 +12,7 @@ use async_nats::jetstream::{self, message::PublishMessage};
 use futures::future::BoxFuture;
 use kit::Clock;
 use kit::config::{Invalid, yaml::Section};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use tokio::sync::OnceCell;
 
 use crate::block::{Compression, Counts, Encoding, Format};
@@ -33,9 +33,23 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
 #[serde(default, deny_unknown_fields, rename = "config.Nats")]
 struct Spec {
     /// `nats://host:4222`; several, separated by commas, are tried in turn.
+    #[serde(serialize_with = "serialize_urls")]
     url: String,
     /// What to publish to; a stream must capture it.
     subject: String,
+}
+
+/// The servers without their passwords.
+fn serialize_urls<S: Serializer>(urls: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&shown(urls))
+}
+
+fn shown(urls: &str) -> String {
+    let hosts = urls.split(',').map(|url| match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        _ => url.to_owned(),
+    });
+    hosts.collect::<Vec<_>>().join(",")
 }
 
 struct Nats {
@@ -48,6 +62,10 @@ fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invali
     let spec: Spec = section.decode()?;
     if spec.url.is_empty() {
         return Err(Invalid::new("url", "nats forwarder has no url"));
+    }
+    let mut servers = spec.url.split(',').map(str::trim);
+    if let Some(bad) = servers.find(|server| server.parse::<async_nats::ServerAddr>().is_err()) {
+        return Err(Invalid::new("url", format!("not the URL of a NATS server: {:?}", shown(bad))));
     }
     if spec.subject.is_empty() || spec.subject.contains(['*', '>', ' ']) {
         return Err(Invalid::new("subject", "nats forwarder needs a subject without wildcards"));
@@ -65,8 +83,7 @@ impl Module for Nats {
     }
 
     fn endpoint(&self) -> String {
-        let host = self.spec.url.rsplit('@').next().unwrap_or_default();
-        format!("{} {}", host, self.spec.subject)
+        format!("{} {}", shown(&self.spec.url), self.spec.subject)
     }
 
     fn send<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Verdict> {
@@ -100,7 +117,8 @@ impl Nats {
         parcel: &Parcel,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let connect = || async {
-            let client = async_nats::ConnectOptions::new().connect(&self.spec.url).await?;
+            let servers: Vec<&str> = self.spec.url.split(',').map(str::trim).collect();
+            let client = async_nats::ConnectOptions::new().connect(&servers[..]).await?;
             Ok::<_, async_nats::ConnectError>(jetstream::new(client))
         };
         let context = self.context.get_or_try_init(connect).await?;

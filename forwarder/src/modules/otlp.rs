@@ -16,10 +16,11 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use http::{StatusCode, header};
 use kit::Clock;
-use kit::config::{Invalid, yaml::Section};
+use kit::config::{Invalid, serialize_url, yaml::Section};
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
+use super::remote_write::shown;
 use crate::block::{Compression, Counts, Encoding, Format};
 use crate::config::QueueConfig;
 use crate::module::{BuildError, Checked, Module, ModuleKind, Parcel, SendError, Verdict, Wants};
@@ -41,6 +42,7 @@ const BODY_BYTES_MAX: usize = 256;
 #[serde(default, deny_unknown_fields, rename = "config.Otlp")]
 struct Spec {
     /// Where metrics are posted to, such as `http://collector:4318/v1/metrics`.
+    #[serde(serialize_with = "serialize_url")]
     url: String,
     /// Headers beside our own.
     headers: std::collections::BTreeMap<String, String>,
@@ -75,7 +77,7 @@ impl Module for Otlp {
     }
 
     fn endpoint(&self) -> String {
-        self.spec.url.clone()
+        shown(&self.spec.url)
     }
 
     fn send<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Verdict> {
@@ -135,6 +137,6 @@ impl Otlp {
     }
 
     fn unsent(&self, error: impl std::error::Error + Send + Sync + 'static) -> SendError {
-        SendError::Send { endpoint: self.spec.url.clone(), source: Box::new(error) }
+        SendError::Send { endpoint: self.endpoint(), source: Box::new(error) }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use kit::Clock;
-use kit::config::{Invalid, yaml::Section};
+use kit::config::{Invalid, serialize_url, yaml::Section};
 use redis::aio::ConnectionManager;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
@@ -31,6 +31,7 @@ const LENGTH_MAX_DEFAULT: u64 = 1_000_000;
 #[serde(default, deny_unknown_fields, rename = "config.Redis")]
 struct Spec {
     /// `redis://[user:password@]host:6379/0`, or `rediss://` for TLS.
+    #[serde(serialize_with = "serialize_url")]
     url: String,
     /// The stream's key.
     stream: String,
