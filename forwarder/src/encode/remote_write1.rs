@@ -12,7 +12,7 @@ mod neighbour;
 use bytes::Bytes;
 use model::{Exemplar, Family, Histogram, PairId};
 
-use self::neighbour::{Before, HEAD_BYTES_MAX, Short, common_prefix, common_suffix};
+use self::neighbour::{Before, Ending, Head};
 use super::repeat::{LABELS_MAX, Label, merge};
 use super::sample_tail::SampleTail;
 use super::snappy::{DISTANCE_MAX, Snappy};
@@ -29,7 +29,12 @@ const PLACES: usize = 512;
 const COPY_BYTES_MIN: usize = 4;
 /// A label that differs from the one before it in more bytes is looked for elsewhere.
 const DIFFERENCE_MAX: usize = 4;
-/// An open, compressed `WriteRequest`.
+/// A label with more labels behind it is found again alone.
+const REST_LABELS_MAX: usize = 3;
+/// Bytes of a sample before its value, which are the same in all samples with a value.
+const BEFORE_VALUE: usize = 3;
+
+/// An open `WriteRequest`.
 #[derive(Debug)]
 pub(crate) struct RemoteWrite1 {
     snappy: Snappy,
@@ -47,6 +52,24 @@ struct Place {
     id: u32,
     /// 0: nothing is known.
     position: u32,
+    rest: Rest,
+}
+
+/// What follows a label up to the value of the series: where two are equal, the bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Rest {
+    /// The labels, as far as there are any.
+    ids: [u32; REST_LABELS_MAX],
+    labels: u8,
+    /// Bytes of the sample behind them, which is a part of its first bytes. 0: nothing is known.
+    sample_bytes: u8,
+}
+
+/// What follows the labels of a series: what it is, and its bytes.
+#[derive(Clone, Copy)]
+struct Tail<'t> {
+    ending: Ending,
+    bytes: &'t [u8],
 }
 
 // === impl RemoteWrite1 ===
@@ -78,7 +101,7 @@ impl RemoteWrite1 {
 
     /// Appends a `TimeSeries` with the labels of `series` and then `tail`.
     #[inline]
-    fn put(&mut self, series: &Series<'_>, tail: &[u8]) {
+    fn put(&mut self, series: &Series<'_>, tail: Tail<'_>) {
         if series.inserted.is_empty() {
             return self.put_ids(series, series.pairs, tail);
         }
@@ -89,120 +112,150 @@ impl RemoteWrite1 {
     }
 
     #[inline]
-    fn put_ids(&mut self, series: &Series<'_>, ids: &[PairId], tail: &[u8]) {
+    fn put_ids(&mut self, series: &Series<'_>, ids: &[PairId], tail: Tail<'_>) {
         if ids.len() > LABELS_MAX {
             return self.put_plainly(series, ids, tail);
         }
         let shared = self.before.shared(ids);
         let middle = shared.head..ids.len() - shared.tail;
-        let middle_bytes: usize =
-            ids[middle.clone()].iter().map(|id| label_bytes(framed(series, *id))).sum();
-        let head_bytes = self.before.end_of(shared.head);
-        let tail_start = self.before.end_of(self.before.len - shared.tail);
-        let tail_bytes = self.before.end_of(self.before.len) - tail_start;
-        let bytes = head_bytes + middle_bytes + tail_bytes + tail.len();
+        let mut bytes = shared.head_bytes + shared.tail_bytes + tail.bytes.len();
+        for id in &ids[middle.clone()] {
+            bytes += label_bytes(framed(series, *id));
+        }
         let start = self.snappy.position();
-        if start - self.before.start + bytes > DISTANCE_MAX - HEAD_BYTES_MAX {
+        let head = Head::new(TIME_SERIES, bytes);
+        if start - self.before.start + bytes + head.bytes > DISTANCE_MAX {
             return self.put_plainly(series, ids, tail);
         }
-        let head = Short::head(TIME_SERIES, bytes);
-        self.put_head(start, &head, head_bytes);
+        self.put_head(start, head, shared.head_bytes);
+        let labels_start = start + head.bytes;
+        let distance = labels_start - self.before.labels_start();
+        let mut beside = self.before.beside(&shared).map(|id| (framed(series, id), distance));
+        self.before.open(&shared, ids.len());
+        let mut done = 0;
         for at in middle.clone() {
-            let beside = (at == shared.head && shared.head + shared.tail < self.before.len)
-                .then(|| self.before.ids[at]);
-            self.put_label(series, ids[at], beside, start + head.len());
+            let follows = (at + 1 == middle.end).then(|| (&ids[at + 1..], &tail));
+            let ahead = shared.tail_bytes + BEFORE_VALUE;
+            let is_placed = self.put_label(series, ids[at], beside.take(), follows, ahead);
+            done = if is_placed { ahead } else { 0 };
+            let end = self.snappy.position() - labels_start - done;
+            self.before.note(at, ids[at], end);
         }
-        let labels_start = self.before.start + self.before.head.len();
-        self.put_end(labels_start + tail_start, tail_bytes, tail);
-        self.before.become_series(&shared, ids, |id| label_bytes(framed(series, id)));
+        self.before.close(&shared);
+        let from = self.before.labels_start() + shared.tail_start;
+        self.put_end(from, shared.tail_bytes, done, &tail);
         (self.before.start, self.before.head) = (start, head);
-        self.before.end = self.snappy.position();
-        self.before.tail = Short::of(tail);
+        (self.before.end, self.before.ending) = (self.snappy.position(), tail.ending);
     }
 
     /// Tag, length, and the labels at the start that are as before.
     #[inline]
-    fn put_head(&mut self, start: usize, head: &Short<HEAD_BYTES_MAX>, head_bytes: usize) {
-        let before = &self.before;
-        let distance = start - before.start;
-        if before.len > 0 && before.head.as_slice() == head.as_slice() && distance <= DISTANCE_MAX {
-            return self.snappy.copy(distance, head.len() + head_bytes);
+    fn put_head(&mut self, start: usize, head: Head, head_bytes: usize) {
+        let distance = start - self.before.start;
+        let before = self.before.head;
+        if before == head {
+            return self.snappy.copy(distance, head.bytes + head_bytes);
         }
-        let from = before.start + before.head.len();
-        self.snappy.literal(head.as_slice());
-        self.snappy.copy(start + head.len() - from, head_bytes);
+        if !self.before.is_known() || before.bytes != head.bytes {
+            let from = self.before.labels_start();
+            self.snappy.literal_word(head.word, head.bytes);
+            return self.snappy.copy(start + head.bytes - from, head_bytes);
+        }
+        let difference = before.word ^ head.word;
+        let mut same = 0;
+        if self.snappy.ends_with_copy() {
+            // A series follows there too: its tag can be had with what is copied already.
+            same = 1;
+            self.snappy.lengthen_copy(same);
+        }
+        let unused = 8 - head.bytes;
+        let mut behind = difference.leading_zeros() as usize / 8 - unused;
+        if head_bytes == 0 {
+            behind = 0;
+        }
+        self.snappy.literal_word(head.word >> (8 * same), head.bytes - same - behind);
+        self.snappy.copy(distance, behind + head_bytes);
     }
 
-    /// One label that the series before does not have, or not here; `beside` is what it has.
+    /// One label that the series before does not have, or not here; `beside` is what it has and
+    /// how far that is. If the label stands in the block with the same behind it (`follows`), that
+    /// is put with it: `ahead` bytes more, and true.
     #[inline]
     fn put_label(
         &mut self,
         series: &Series<'_>,
         id: PairId,
-        beside: Option<PairId>,
-        labels_start: usize,
-    ) {
+        beside: Option<(&[u8], usize)>,
+        follows: Option<(&[PairId], &Tail<'_>)>,
+        ahead: usize,
+    ) -> bool {
         let position = self.snappy.position();
-        let framed_bytes = framed(series, id);
+        let framed = framed(series, id);
+        let rest = follows.map_or(Rest::default(), |(ids, tail)| Rest::new(ids, tail));
         let place = &mut self.places[(id.0 as usize) % PLACES];
-        let known = (place.id == id.0 && place.position > 0).then_some(place.position as usize);
-        *place = Place { id: id.0, position: u32::try_from(position).unwrap_or(0) };
-        if let Some(other) = beside.map(|other| framed(series, other))
-            && other.len() == framed_bytes.len()
-        {
-            let same = common_prefix(other, framed_bytes);
-            if same >= COPY_BYTES_MIN && framed_bytes.len() - same <= DIFFERENCE_MAX {
-                let before = &self.before;
-                let distance = labels_start - before.start - before.head.len();
-                let header = label_bytes(framed_bytes) - framed_bytes.len();
+        let known = *place;
+        let new_position = u32::try_from(position).unwrap_or(0);
+        *place = Place { id: id.0, position: new_position, rest };
+        if let Some((other, distance)) = beside.filter(|(other, _)| other.len() == framed.len()) {
+            let same = common_prefix(other, framed);
+            if same >= COPY_BYTES_MIN && framed.len() - same <= DIFFERENCE_MAX {
+                let header = label_bytes(framed) - framed.len();
                 self.snappy.copy(distance, header + same);
-                return self.snappy.literal(&framed_bytes[same..]);
+                self.snappy.literal(&framed[same..]);
+                return false;
             }
         }
-        match known.map(|known| position - known) {
-            Some(distance) if distance <= DISTANCE_MAX => {
-                self.snappy.copy(distance, label_bytes(framed_bytes));
-            }
-            _ => self.put_framed(framed_bytes),
+        let distance = position - known.position as usize;
+        if known.id != id.0 || known.position == 0 || distance > DISTANCE_MAX {
+            self.put_framed(framed);
+            return false;
         }
+        let is_all = rest.sample_bytes > 0 && rest == known.rest;
+        self.snappy.copy(distance, label_bytes(framed) + if is_all { ahead } else { 0 });
+        is_all
     }
 
-    /// The labels at the end that are as before, which stand at `from`, and what follows them.
+    /// The labels at the end that are as before, which stand at `from`, and what follows them;
+    /// the first `done` bytes of it all are there already.
     #[inline]
-    fn put_end(&mut self, from: usize, label_bytes: usize, tail: &[u8]) {
-        let old = self.before.tail.as_slice();
-        let mut same = common_prefix(old, tail);
-        let most = old.len().min(tail.len()) - same;
-        let mut behind = common_suffix(old, tail).min(most);
-        if label_bytes == 0 && same < COPY_BYTES_MIN {
+    fn put_end(&mut self, from: usize, label_bytes: usize, done: usize, tail: &Tail<'_>) {
+        let (mut same, mut behind) = self.before.ending.shared_with(tail.ending, tail.bytes.len());
+        let distance = self.snappy.position() - from - done;
+        if same == tail.bytes.len() {
+            return self.snappy.copy(distance, label_bytes + same - done);
+        }
+        if done > 0 {
+            same = BEFORE_VALUE;
+        } else if label_bytes + same >= COPY_BYTES_MIN {
+            self.snappy.copy(distance, label_bytes + same);
+        } else {
             same = 0;
         }
+        behind = behind.min(tail.bytes.len() - same);
         if behind < COPY_BYTES_MIN {
             behind = 0;
         }
-        if label_bytes + same > 0 {
-            self.snappy.copy(self.snappy.position() - from, label_bytes + same);
-        }
-        self.snappy.literal(&tail[same..tail.len() - behind]);
+        self.snappy.literal(&tail.bytes[same..tail.bytes.len() - behind]);
         if behind > 0 {
             self.snappy.copy(self.snappy.position() + behind - self.before.end, behind);
         }
     }
 
-    /// A series of many labels, without looking at others.
-    fn put_plainly(&mut self, series: &Series<'_>, ids: &[PairId], tail: &[u8]) {
+    /// A series that has too little to do with the one before, or too many labels.
+    fn put_plainly(&mut self, series: &Series<'_>, ids: &[PairId], tail: Tail<'_>) {
         let labels: usize = ids.iter().map(|id| label_bytes(framed(series, *id))).sum();
-        self.snappy
-            .literal(Short::<HEAD_BYTES_MAX>::head(TIME_SERIES, labels + tail.len()).as_slice());
+        let head = Head::new(TIME_SERIES, labels + tail.bytes.len());
+        self.snappy.literal_word(head.word, head.bytes);
         for id in ids {
             self.put_framed(framed(series, *id));
         }
-        self.snappy.literal(tail);
+        self.snappy.literal(tail.bytes);
         self.before.forget(self.snappy.position());
     }
 
     fn put_framed(&mut self, framed: &[u8]) {
-        self.snappy.literal(Short::<HEAD_BYTES_MAX>::head(LABEL, framed.len()).as_slice());
+        let head = Head::new(LABEL, framed.len());
+        self.snappy.literal_word(head.word, head.bytes);
         self.snappy.literal(framed);
     }
 
@@ -211,7 +264,7 @@ impl RemoteWrite1 {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         fill(&mut scratch);
-        self.put(series, &scratch);
+        self.put(series, Tail { ending: Ending::Other, bytes: &scratch });
         self.scratch = scratch;
     }
 }
@@ -219,11 +272,16 @@ impl RemoteWrite1 {
 impl Encode for RemoteWrite1 {
     #[inline]
     fn sample(&mut self, series: &Series<'_>, value: f64, at: At) {
-        if self.sample.timestamp_ms() != at.timestamp_ms {
-            self.sample = SampleTail::new(at.timestamp_ms);
+        let timestamp_ms = at.timestamp_ms;
+        if self.sample.timestamp_ms() != timestamp_ms {
+            self.sample = SampleTail::new(timestamp_ms);
         }
         let (tail, bytes) = self.sample.of(value);
-        self.put(series, &tail[..bytes]);
+        let ending = match value.to_bits() {
+            0 => Ending::Zero { timestamp_ms },
+            bits => Ending::Value { bits, timestamp_ms },
+        };
+        self.put(series, Tail { ending, bytes: &tail[..bytes] });
     }
 
     fn histogram(&mut self, series: &Series<'_>, histogram: &Histogram, at: At) {
@@ -234,6 +292,22 @@ impl Encode for RemoteWrite1 {
 
     fn exemplar(&mut self, series: &Series<'_>, exemplar: &Exemplar, at: At) {
         self.put_rarer(series, |out| put_exemplar(out, exemplar, at.timestamp_ms));
+    }
+}
+
+// === impl Rest ===
+
+impl Rest {
+    #[inline]
+    fn new(ids: &[PairId], tail: &Tail<'_>) -> Rest {
+        let mut rest = Rest::default();
+        if let Ending::Value { .. } = tail.ending
+            && ids.len() <= REST_LABELS_MAX
+        {
+            rest.ids.iter_mut().zip(ids).for_each(|(place, id)| *place = id.0);
+            (rest.labels, rest.sample_bytes) = (ids.len() as u8, tail.bytes.len() as u8);
+        }
+        rest
     }
 }
 
@@ -255,6 +329,12 @@ fn label_bytes(framed: &[u8]) -> usize {
         (bytes, rest) = (bytes + 1, rest >> 7);
     }
     bytes
+}
+
+/// Bytes at the start that are the same.
+#[inline]
+fn common_prefix(one: &[u8], other: &[u8]) -> usize {
+    one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }
 
 /// A `WriteRequest` that carries metadata alone.

@@ -484,6 +484,7 @@ fn any_neighbour() -> impl Strategy<Value = Input> {
     (cpu, mode, 0..3, value, at).prop_map(|(cpu, mode, device, value, at)| {
         let mut labels = vec![("__name__", format!("node_{}", cpu % 3)), ("mode", mode.to_owned())];
         labels.extend([("cpu", cpu.to_string()), ("instance", "127.1.0.1:9100".to_owned())]);
+        labels.extend([("rack", format!("r{}", cpu / 50 % 2)), ("zone", "z".to_owned())]);
         if device > 0 {
             labels.push(("device", format!("eth{device}")));
         }
@@ -494,7 +495,7 @@ fn any_neighbour() -> impl Strategy<Value = Input> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(120))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
     fn every_sample_comes_out_as_it_went_in(

@@ -6,40 +6,59 @@ use model::PairId;
 
 use crate::encode::repeat::LABELS_MAX;
 
-/// Bytes before a series' labels, at most: a tag and a length.
-pub(super) const HEAD_BYTES_MAX: usize = 11;
+/// Bytes of a sample before its value, and up to the end of it.
+const BEFORE_VALUE: usize = 3;
+const AFTER_VALUE: usize = BEFORE_VALUE + 8;
 
 /// The series before, as it stands in the block.
 #[derive(Debug)]
 pub(super) struct Before {
-    pub(super) ids: [PairId; LABELS_MAX],
+    ids: [PairId; LABELS_MAX],
     /// Where each label ends, counted from the first one.
     ends: [u32; LABELS_MAX],
     /// How many labels are known.
-    pub(super) len: usize,
+    len: usize,
     /// Where its tag stands.
     pub(super) start: usize,
     /// Tag and length.
-    pub(super) head: Short<HEAD_BYTES_MAX>,
-    /// What follows its labels, if it is a sample.
-    pub(super) tail: Short<22>,
+    pub(super) head: Head,
+    /// What follows its labels.
+    pub(super) ending: Ending,
     /// Where it ends.
     pub(super) end: usize,
 }
 
-/// A few bytes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Short<const N: usize> {
-    bytes: [u8; N],
-    len: u8,
+/// A tag and the length of what follows, as the bytes of a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Head {
+    pub(super) word: u64,
+    pub(super) bytes: usize,
+}
+
+/// What follows the labels of a series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Nothing that can be repeated.
+    Other,
+    /// A sample whose value has these bits.
+    Value { bits: u64, timestamp_ms: i64 },
+    /// A sample whose value is zero, which is left out.
+    Zero { timestamp_ms: i64 },
 }
 
 /// What a series has in common with the one before.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Shared {
     /// Labels at the start.
     pub(super) head: usize,
     /// Labels at the end.
     pub(super) tail: usize,
+    /// Bytes of the labels at the start.
+    pub(super) head_bytes: usize,
+    /// Where the labels at the end start in the series before, counted from its first label.
+    pub(super) tail_start: usize,
+    /// Bytes of the labels at the end.
+    pub(super) tail_bytes: usize,
 }
 
 // === impl Before ===
@@ -47,8 +66,8 @@ pub(super) struct Shared {
 impl Default for Before {
     fn default() -> Before {
         let (ids, ends) = ([PairId(0); LABELS_MAX], [0; LABELS_MAX]);
-        let (head, tail) = (Short::of(&[]), Short::of(&[]));
-        Before { ids, ends, len: 0, start: 0, head, tail, end: 0 }
+        let (head, ending) = (Head::default(), Ending::Other);
+        Before { ids, ends, len: 0, start: 0, head, ending, end: 0 }
     }
 }
 
@@ -56,7 +75,18 @@ impl Before {
     /// Nothing is known of what ends at `end`.
     pub(super) fn forget(&mut self, end: usize) {
         (self.len, self.start, self.end) = (0, end, end);
-        (self.head, self.tail) = (Short::of(&[]), Short::of(&[]));
+        (self.head, self.ending) = (Head::default(), Ending::Other);
+    }
+
+    /// Whether anything is known.
+    pub(super) fn is_known(&self) -> bool {
+        self.head.bytes > 0
+    }
+
+    /// Where its first label stands.
+    #[inline]
+    pub(super) fn labels_start(&self) -> usize {
+        self.start + self.head.bytes
     }
 
     #[inline]
@@ -65,117 +95,102 @@ impl Before {
         let head = before.iter().zip(ids).take_while(|(one, other)| one == other).count();
         let rest = (before.len() - head).min(ids.len() - head);
         let tail = before.iter().rev().zip(ids.iter().rev()).take(rest);
-        Shared { head, tail: tail.take_while(|(one, other)| one == other).count() }
+        let tail = tail.take_while(|(one, other)| one == other).count();
+        let tail_start = self.end_of(self.len - tail);
+        let tail_bytes = self.end_of(self.len) - tail_start;
+        Shared { head, tail, head_bytes: self.end_of(head), tail_start, tail_bytes }
+    }
+
+    /// The label in the place of the first one that differs, if there is one.
+    #[inline]
+    pub(super) fn beside(&self, shared: &Shared) -> Option<PairId> {
+        (shared.head + shared.tail < self.len).then(|| self.ids[shared.head])
+    }
+
+    /// Makes place for the labels of the next series between those at the start and at the end.
+    #[inline]
+    pub(super) fn open(&mut self, shared: &Shared, len: usize) {
+        let (old_tail, new_tail) = (self.len - shared.tail, len - shared.tail);
+        if old_tail != new_tail {
+            self.ids.copy_within(old_tail..self.len, new_tail);
+            self.ends.copy_within(old_tail..self.len, new_tail);
+        }
+        self.len = len;
+    }
+
+    /// Notes a label that differs, and where it ends.
+    #[inline]
+    pub(super) fn note(&mut self, at: usize, id: PairId, end: usize) {
+        (self.ids[at], self.ends[at]) = (id, end as u32);
+    }
+
+    /// The labels that differ are noted: moves the ends of those behind them.
+    #[inline]
+    pub(super) fn close(&mut self, shared: &Shared) {
+        let new_tail = self.len - shared.tail;
+        let by = (self.end_of(new_tail) as u32).wrapping_sub(shared.tail_start as u32);
+        if by != 0 {
+            for end in &mut self.ends[new_tail..self.len] {
+                *end = end.wrapping_add(by);
+            }
+        }
     }
 
     /// Where label `at - 1` ends: where label `at` starts.
     #[inline]
-    pub(super) fn end_of(&self, at: usize) -> usize {
+    fn end_of(&self, at: usize) -> usize {
         if at == 0 { 0 } else { self.ends[at - 1] as usize }
     }
+}
 
-    /// Takes the labels of the next series.
+// === impl Head ===
+
+impl Head {
+    /// `tag`, and the length of what follows.
     #[inline]
-    pub(super) fn become_series(
-        &mut self,
-        shared: &Shared,
-        ids: &[PairId],
-        bytes_of: impl Fn(PairId) -> usize,
-    ) {
-        let (old_tail, new_tail) = (self.len - shared.tail, ids.len() - shared.tail);
-        let old_start = self.end_of(old_tail) as u32;
-        let mut end = self.end_of(shared.head) as u32;
-        self.ids.copy_within(old_tail..self.len, new_tail);
-        self.ends.copy_within(old_tail..self.len, new_tail);
-        let middle = ids.iter().enumerate().take(new_tail).skip(shared.head);
-        for (at, id) in middle {
-            end += bytes_of(*id) as u32;
-            (self.ids[at], self.ends[at]) = (*id, end);
+    pub(super) fn new(tag: u8, length: usize) -> Head {
+        let tag = u64::from(tag);
+        if length < 0x80 {
+            return Head { word: tag | (length as u64) << 8, bytes: 2 };
         }
-        let by = end.wrapping_sub(old_start);
-        for end in &mut self.ends[new_tail..ids.len()] {
-            *end = end.wrapping_add(by);
+        let (mut word, mut bytes, mut rest) = (tag, 1, length as u64);
+        while rest >= 0x80 {
+            word |= (rest & 0x7f | 0x80) << (8 * bytes);
+            (rest, bytes) = (rest >> 7, bytes + 1);
         }
-        self.len = ids.len();
+        Head { word: word | rest << (8 * bytes), bytes: bytes + 1 }
     }
 }
 
-// === impl Short ===
+// === impl Ending ===
 
-impl<const N: usize> Short<N> {
-    /// `bytes`, or nothing if they are too many.
+impl Ending {
+    /// Bytes at the start and at the end that are the same in the sample `next`, which is of
+    /// `length` bytes.
     #[inline]
-    pub(super) fn of(bytes: &[u8]) -> Short<N> {
-        let mut short = Short { bytes: [0; N], len: 0 };
-        if let Some(place) = short.bytes.get_mut(..bytes.len()) {
-            place.copy_from_slice(bytes);
-            short.len = bytes.len() as u8;
+    pub(super) fn shared_with(self, next: Ending, length: usize) -> (usize, usize) {
+        use Ending::{Other, Value, Zero};
+        match (self, next) {
+            (Value { bits, timestamp_ms }, Value { bits: other, timestamp_ms: at })
+                if timestamp_ms == at =>
+            {
+                let difference = bits ^ other;
+                if difference == 0 {
+                    return (length, 0);
+                }
+                let before = BEFORE_VALUE + difference.trailing_zeros() as usize / 8;
+                let behind = length - AFTER_VALUE + difference.leading_zeros() as usize / 8;
+                (before, behind)
+            }
+            (Zero { timestamp_ms }, Zero { timestamp_ms: at }) if timestamp_ms == at => (length, 0),
+            // The tag, and the timestamp with its tag.
+            (Value { timestamp_ms, .. }, Zero { timestamp_ms: at }) if timestamp_ms == at => {
+                (1, length - 2)
+            }
+            (Zero { timestamp_ms }, Value { timestamp_ms: at, .. }) if timestamp_ms == at => {
+                (1, length - AFTER_VALUE)
+            }
+            (Value { .. } | Zero { .. } | Other, _) => (0, 0),
         }
-        short
     }
-
-    /// A tag, and the length of what follows.
-    #[inline]
-    pub(super) fn head(tag: u8, bytes: usize) -> Short<N> {
-        let mut head = Short { bytes: [tag; N], len: 1 };
-        head.push_varint(bytes);
-        head
-    }
-
-    #[inline]
-    fn push_varint(&mut self, mut n: usize) {
-        while n >= 0x80 {
-            self.bytes[self.len()] = n as u8 | 0x80;
-            (n, self.len) = (n >> 7, self.len + 1);
-        }
-        self.bytes[self.len()] = n as u8;
-        self.len += 1;
-    }
-
-    #[inline]
-    pub(super) fn len(&self) -> usize {
-        usize::from(self.len)
-    }
-
-    #[inline]
-    pub(super) fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.len()]
-    }
-}
-
-/// Bytes at the start that are the same.
-#[inline]
-pub(super) fn common_prefix(one: &[u8], other: &[u8]) -> usize {
-    let (mut ones, mut others) = (one.chunks_exact(8), other.chunks_exact(8));
-    let mut same = 0;
-    for (one, other) in (&mut ones).zip(&mut others) {
-        let difference = word(one) ^ word(other);
-        if difference != 0 {
-            return same + difference.trailing_zeros() as usize / 8;
-        }
-        same += 8;
-    }
-    same + one[same..].iter().zip(&other[same..]).take_while(|(one, other)| one == other).count()
-}
-
-/// Bytes at the end that are the same.
-#[inline]
-pub(super) fn common_suffix(one: &[u8], other: &[u8]) -> usize {
-    let (mut ones, mut others) = (one.rchunks_exact(8), other.rchunks_exact(8));
-    let mut same = 0;
-    for (one, other) in (&mut ones).zip(&mut others) {
-        let difference = word(one) ^ word(other);
-        if difference != 0 {
-            return same + difference.leading_zeros() as usize / 8;
-        }
-        same += 8;
-    }
-    let (one, other) = (&one[..one.len() - same], &other[..other.len() - same]);
-    let rest = one.iter().rev().zip(other.iter().rev());
-    same + rest.take_while(|(one, other)| one == other).count()
-}
-
-#[inline]
-fn word(bytes: &[u8]) -> u64 {
-    u64::from_le_bytes(bytes.try_into().expect("chunks have eight bytes"))
 }
