@@ -3,6 +3,7 @@
 //! Load generator and server share the machine. Every update carries the time it was sent, so a
 //! listener knows how late it hears of it; all in one process, hence one clock.
 
+mod alone;
 mod etcd;
 mod load;
 mod redis;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::table;
+use alone::Alone;
 use load::{Report, Scenario, System};
 
 /// What to measure.
@@ -33,6 +35,13 @@ pub(crate) struct Options {
     /// Connections that write when saturated.
     #[arg(long, default_value_t = 32)]
     writers: usize,
+    /// Objects of the row about memory; 0 leaves out the rows that only rollcall has.
+    #[arg(long, default_value_t = 1_000_000)]
+    million: usize,
+    /// The program that measures how fast batches are taken:
+    /// `cargo build --release -p status-sink --example rates`.
+    #[arg(long, default_value = "target/release/examples/rates")]
+    rates: PathBuf,
     /// Listeners of the fan-out of one event.
     #[arg(long, default_value_t = 10_000)]
     crowd: usize,
@@ -44,7 +53,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let folder = tempfile::tempdir()?;
     let mut reports = Vec::new();
-    runtime.block_on(async {
+    let alone = runtime.block_on(async {
+        let mut alone = None;
+        if options.million > 0 {
+            eprintln!("rollcall: start, a million objects, batches …");
+            let Options { rollcall, rates, million, .. } = options;
+            alone = Some(alone::measure(rollcall, rates, *million, folder.path()).await?);
+        }
         let rollcall = rollcall::Server::start(&options.rollcall, folder.path()).await?;
         reports.push(measure("rollcall", &rollcall, options).await?);
         if !options.alone && etcd::installed() {
@@ -55,9 +70,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             let redis = redis::Server::start(folder.path()).await?;
             reports.push(measure("Redis (Debian)", &redis, options).await?);
         }
-        anyhow::Ok(())
+        anyhow::Ok(alone)
     })?;
     print_table(&reports, options);
+    if let Some(alone) = alone {
+        print_alone(&alone, options);
+    }
     Ok(())
 }
 
@@ -122,4 +140,22 @@ fn print_table(reports: &[(String, Report)], options: &Options) {
     ];
     println!("{} objects of about 480 bytes, load generator beside the server\n", options.objects);
     table::print(&header, &rows);
+}
+
+/// The rows without rivals.
+fn print_alone(alone: &Alone, options: &Options) {
+    let per_s = |rate: Option<f64>| match rate {
+        Some(rate) => format!("{:.0} k/s", rate / 1e3),
+        None => "– (build the example `rates`)".to_owned(),
+    };
+    let row = |name: &str, cell: String| vec![name.to_owned(), cell];
+    let memory = format!("memory with {} objects", options.million);
+    let rows = [
+        row("start to ready, 256 hosts pulled", format!("{:.2} s", alone.ready.as_secs_f64())),
+        row(&memory, format!("{:.0} MB", alone.million_rss_bytes as f64 / 1e6)),
+        row("scraped changes applied, one core", per_s(alone.rates.map(|(changed, _)| changed))),
+        row("unchanged samples, one core", per_s(alone.rates.map(|(_, unchanged)| unchanged))),
+    ];
+    println!();
+    table::print(&["figure", "rollcall"], &rows);
 }

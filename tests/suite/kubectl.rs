@@ -1,5 +1,7 @@
 //! The real kubectl against the status center.
 
+mod transcript; // every command, as it prints
+
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -126,5 +128,27 @@ async fn kubectl_finds_its_way_around() {
     kubectl
         .prints(&["wait", "vm/1", "--for=jsonpath={.status.state}=running", "--timeout=20s"])
         .await;
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn its_own_check_finds_no_difference_between_a_streaming_list_and_a_list() {
+    let (target, app, kubectl) = start(vms(&[("1", "starting"), ("2", "running")])).await;
+    // With this, kubectl lists again at the version of its streaming list, and panics if it got
+    // something else.
+    let kubectl = kubectl.variable("KUBE_WATCHLIST_INCONSISTENCY_DETECTOR", "true");
+    for wanted in ["--for=jsonpath={.status.state}=running", "--for=condition=Fresh"] {
+        let waited = kubectl.run(&["wait", "vm/2", wanted, "--timeout=20s"]).await;
+        assert_eq!(waited.code, Some(0), "{waited:?}");
+    }
+    let waiting =
+        kubectl.start(&["wait", "vm/1", "--for=jsonpath={.status.state}=running", "--timeout=60s"]);
+    target.wait_for_more_requests(2).await;
+    target.serve(vms(&[("1", "running"), ("2", "running")]));
+    wait_until("the waiting ends", DEADLINE, || async {
+        let log = waiting.log();
+        if log.contains("condition met") { Ok(()) } else { Err(log) }
+    })
+    .await;
     app.stop().await;
 }

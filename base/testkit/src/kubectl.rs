@@ -18,6 +18,7 @@ pub struct Kubectl {
     server: String,
     home: TempDir,
     n_started: AtomicUsize,
+    variables: Vec<(String, String)>,
 }
 
 /// What one run of kubectl printed.
@@ -43,7 +44,19 @@ impl Kubectl {
             server: server.to_owned(),
             home: tempfile::tempdir().expect("create a temporary folder"),
             n_started: AtomicUsize::new(0),
+            variables: Vec::new(),
         }
+    }
+
+    /// With one more environment variable.
+    pub fn variable(mut self, name: &str, value: &str) -> Kubectl {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The folder that it runs in: files for `-f` go there.
+    pub fn folder(&self) -> &Path {
+        self.home.path()
     }
 
     /// Runs it to its end.
@@ -85,6 +98,7 @@ impl Kubectl {
             .args(arguments)
             .env("HOME", self.home.path())
             .env("KUBECONFIG", self.home.path().join("none"))
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(self.home.path());
         command
     }

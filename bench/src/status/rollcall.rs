@@ -13,10 +13,11 @@ use crate::fleet::free_port;
 use crate::process::{Process, Usage};
 
 /// The collection that the load works on.
-const VMS: &str = "/apis/status.rollcall/v1/virtualmachines";
+pub(super) const VMS: &str = "/apis/status.rollcall/v1/virtualmachines";
 /// The kind, as a configuration declares it.
 const CONFIG: &str = "
 status:
+  warm_up: 0s
   kinds:
     - kind: VirtualMachine
       short_names: [vm]
@@ -59,6 +60,16 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(server)
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// CPU and memory so far.
+    pub(super) fn process_usage(&self) -> anyhow::Result<Usage> {
+        self.process.usage()
     }
 
     async fn get(&self, path: &str) -> anyhow::Result<(u16, Duration)> {
