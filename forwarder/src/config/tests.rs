@@ -149,10 +149,9 @@ fn delivery_says_what_it_does_not_know() {
     delivery("max_samples_per_second: -1", want);
     delivery("durabilty: disk", "durabilty: field durabilty not found in type config.Delivery");
     let disk = "delivery: { durability: disk, disk: { path: q } }";
+    let one = |name: &str| format!("{{ name: {name}, module: stdout, {disk} }}");
     check(
-        &format!(
-            "forwarders: [{{ name: a, module: stdout, {disk} }}, {{ name: b, module: stdout, {disk} }}]"
-        ),
+        &format!("forwarders: [{}, {}]", one("a"), one("b")),
         "f:1: two destinations have their queue in q",
     );
 }
@@ -160,7 +159,8 @@ fn delivery_says_what_it_does_not_know() {
 #[test]
 fn secrets_are_not_shown() {
     let text = "forwarders:\n\
-        - { name: k, module: kafka, brokers: [b], topic: t, options: { sasl.password: hidden, acks: all } }\n\
+        - name: k\n  module: kafka\n  brokers: [b]\n  topic: t\n  \
+          options: { sasl.password: hidden, acks: all }\n\
         - { name: n, module: nats, url: 'nats://u:hidden@a,nats://u:hidden@b', subject: s }\n\
         - { name: h, module: http, url: 'http://u:hidden@h/' }\n\
         - { name: r, module: redis, stream: s, url: 'redis://u:hidden@h/' }\n";

@@ -13,7 +13,8 @@ fn durable(receiver: &FakeReceiver, more: &str) -> String {
         "remote_write:\n\
          - name: r/1\n  url: {:?}\n  \
          queue_config: {{ max_samples_per_send: 10, batch_send_deadline: 5ms, min_backoff: 10ms, \
-         max_backoff: 30ms }}\n  delivery: {{ durability: disk, disk: {{ min_free_size: 1MB{more} }} }}\n",
+         max_backoff: 30ms }}\n  \
+         delivery: {{ durability: disk, disk: {{ min_free_size: 1MB{more} }} }}\n",
         receiver.url()
     )
 }
@@ -234,5 +235,26 @@ async fn what_is_fresh_need_not_wait_for_a_backlog() {
     })
     .await;
     world.settled("r/1").await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_between_two_processes_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = FakeReceiver::refusing(Reply::status(503)).await;
+    let text = durable(&receiver, "");
+    for jump_ms in [86_400_000_i64, -86_400_000] {
+        let world = World::start_in(&text, folder.path());
+        let mut target = world.target("a", 10);
+        (1..=3).for_each(|round| world.scrape(&mut target, round));
+        world.clock.set_wall(NOW_MS + jump_ms);
+        (4..=6).for_each(|round| world.scrape(&mut target, round));
+        let account = world.stop_within(DEADLINE).await;
+        assert_eq!(account.dropped_in_all().total(), 0);
+    }
+    receiver.accept();
+    let world = World::start_in(&text, folder.path());
+    receiver.wait_for_samples(&[], 120).await;
+    assert_eq!(world.settled("r/1").await.delivered.samples, 120);
     world.stop().await;
 }

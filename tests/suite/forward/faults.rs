@@ -187,7 +187,8 @@ async fn a_reload_in_the_middle_of_a_backlog_loses_nothing() {
         let yaml = |header: &str| {
             config().scrape(&target).remote_write(&format!(
                 "name: receiver\nurl: {}\nheaders: {{ X-Version: {header} }}\n\
-                 queue_config: {{ batch_send_deadline: 20ms, min_backoff: 10ms, max_backoff: 50ms }}\n\
+                 queue_config: {{ batch_send_deadline: 20ms, min_backoff: 10ms, \
+                 max_backoff: 50ms }}\n\
                  delivery: {{ durability: {durability}, disk: {{ path: {:?} }} }}",
                 receiver.url(),
                 queue.path()
@@ -301,7 +302,8 @@ async fn a_sample_that_a_receiver_never_takes_does_not_stop_the_others() {
     })
     .await;
     let config = config().scrape(&target).remote_write(&format!(
-        "name: receiver\nurl: {}\nqueue_config: {{ batch_send_deadline: 20ms, min_backoff: 10ms }}\n\
+        "name: receiver\nurl: {}\n\
+         queue_config: {{ batch_send_deadline: 20ms, min_backoff: 10ms }}\n\
          delivery: {{ answers: {{ '500': dead_letter }}, dead_letter: {{ path: dead.ndjson }} }}",
         receiver.url()
     ));

@@ -246,6 +246,32 @@ async fn a_child_process_reads_lines_and_is_started_again_when_it_ends() {
 }
 
 #[tokio::test]
+async fn a_child_that_acknowledges_loses_nothing_however_often_it_ends() {
+    let target = counting_target().await;
+    // Keeps one block; ends in the middle of the second, which comes to the next child.
+    let script = r#"
+blocks=0; : > block.tmp
+while read -r line; do
+  if [ -n "$line" ]; then printf "%s\n" "$line" >> block.tmp; continue; fi
+  blocks=$((blocks+1))
+  if [ $blocks = 2 ]; then exit 1; fi
+  cat block.tmp >> lines.ndjson; : > block.tmp; echo ok
+done
+"#;
+    let keys = "command: [sh, take.sh]\n            acknowledge: true";
+    let launch = rollcall().config(&sending(&target, "exec", keys));
+    std::fs::write(launch.folder().join("take.sh"), script).unwrap();
+    let app = launch.start().await;
+    target.wait_for_requests(8).await;
+    app.wait_for_metrics("some were tried again", |metrics| {
+        metrics.sum("rollcall_forward_retried_samples_total", &[]) > 0.0
+    })
+    .await;
+    let stopped = app.stop_expecting(&["there"]).await;
+    check(&numbers(&std::fs::read(stopped.folder().join("lines.ndjson")).unwrap()), 7);
+}
+
+#[tokio::test]
 async fn lines_stand_on_the_standard_output() {
     let target = counting_target().await;
     let app = start(&target, "stdout", "").await;
