@@ -4,6 +4,7 @@ mod fed; // by who scrapes elsewhere
 mod kube_rs; // a real client
 mod properties; // what must hold in random histories
 mod python; // a real client
+mod races; // many at once
 mod refused; // bad input: a 4xx, and nothing has changed
 mod sdk; // our client for Rust
 
