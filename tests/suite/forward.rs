@@ -3,6 +3,7 @@
 mod faults; // kills, receivers and disks that misbehave
 mod modules; // each module against the real thing
 mod otlp; // OTLP as a receiver reads it
+mod page; // docs/forwarders.md
 mod servers; // NATS and Redis
 
 use testkit::{
