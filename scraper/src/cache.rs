@@ -8,7 +8,7 @@
 //!     Ok(counts) => …                                      // 0–2 `Samples` were pushed
 //!     Err(error) => {                                      // nothing was pushed
 //!         error.counts; error.to_string();                 // for the report
-//!         cache.end(&mut room, &mut batch.samples);        // stale markers, if any are due
+//!         cache.end(now_ms, &mut room, &mut batch.samples); // stale markers, if any are due
 //!     }
 //! }
 //! sink.accept(&batch, …);
@@ -203,7 +203,7 @@ impl PageCache {
         out: &mut Vec<Samples>,
     ) -> Result<PageCounts, PageError> {
         if body.is_empty() {
-            self.end(room, out);
+            self.end(times.timestamp_ms, room, out);
             return Ok(PageCounts::default());
         }
         let by_entry = self.rules.reads_by_entry(format);
@@ -218,14 +218,16 @@ impl PageCache {
 
     /// The scrape failed, or the target is scraped no more: pushes the last page's layout with a
     /// stale marker for every series that has not ended yet, but for those that a page which was
-    /// just refused has named. Pushes nothing if there is none.
-    pub(crate) fn end(&mut self, room: &mut Room, out: &mut Vec<Samples>) {
+    /// just refused has named, and for those with samples that are later than `timestamp_ms`.
+    /// Pushes nothing if there is none.
+    pub(crate) fn end(&mut self, timestamp_ms: i64, room: &mut Room, out: &mut Vec<Samples>) {
         let seen = std::mem::take(&mut self.seen);
         if let Some(layout) = self.layout.as_ref().filter(|_| self.living != Living::None) {
             let mut gathered = room.take_absent(layout.len());
             let mut any = false;
             for (at, value) in (0..).zip(gathered.values.iter_mut()) {
-                if self.living.has(at) && !seen.has(at) {
+                let late = self.stamps.get(at as usize).is_some_and(|stamp| *stamp >= timestamp_ms);
+                if self.living.has(at) && !seen.has(at) && !late {
                     *value = STALE_MARKER;
                     any = true;
                 }

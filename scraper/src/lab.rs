@@ -85,7 +85,7 @@ impl Reader {
         match self.cache.read(page, format, times, &mut self.room, &mut self.out) {
             Ok(PageCounts { scraped, .. }) => Ok(scraped),
             Err(error) => {
-                self.cache.end(&mut self.room, &mut self.out);
+                self.cache.end(self.now_ms, &mut self.room, &mut self.out);
                 Err(error.to_string())
             }
         }

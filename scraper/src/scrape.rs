@@ -38,6 +38,9 @@ const BODY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Room that is made for a body at once; a longer one grows into it.
 const BODY_ROOM_BYTES: usize = 64 * 1024;
 
+/// Bytes of the body of an answer with another status than 200. A longer one ends its connection.
+const IGNORED_BYTES_MAX: u64 = 1024 * 1024;
+
 const TIMEOUT_HEADER: &str = "x-prometheus-scrape-timeout-seconds";
 
 /// Asks one target, again and again.
@@ -148,12 +151,13 @@ impl Fetcher {
         let deadline = Instant::now() + self.timeout;
         let late = ScrapeError::NoAnswerInTime { url: Arc::clone(&self.url) };
         let outcome = match timeout_at(deadline, self.exchange(clock)).await {
-            Ok(Ok(response)) => timeout_at(deadline, self.receive(response)).await,
-            Ok(Err(error)) => Ok(Err(error)),
-            Err(_) => Ok(Err(late)),
+            Ok(Ok(response)) => self.receive(response, deadline).await,
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(late),
         };
-        let outcome = outcome.unwrap_or(Err(ScrapeError::NoBodyInTime));
-        if outcome.is_err() || !self.connection.as_ref().is_some_and(Connection::is_open) {
+        // An answer that was read to its end leaves the connection as good as it was.
+        let is_whole = matches!(outcome, Ok(_) | Err(ScrapeError::Status { .. }));
+        if !is_whole || !self.connection.as_ref().is_some_and(Connection::is_open) {
             self.connection = None;
         }
         outcome
@@ -202,10 +206,19 @@ impl Fetcher {
         }
     }
 
-    /// Reads the body.
-    async fn receive(&mut self, response: Response) -> Result<Answer, ScrapeError> {
+    /// Reads the body; of a bad answer, too, so that the connection can be used again.
+    async fn receive(
+        &mut self,
+        response: Response,
+        deadline: Instant,
+    ) -> Result<Answer, ScrapeError> {
         let Response { sent, head, body } = response;
         if head.status != StatusCode::OK {
+            let mut ignored = self.buffers.take();
+            let bound = IGNORED_BYTES_MAX;
+            if self.read(read_body(body, &mut ignored.bytes, bound), deadline).await.is_err() {
+                self.connection = None;
+            }
             return Err(ScrapeError::Status { status: head.status });
         }
         let is_gzip = head.headers.get(CONTENT_ENCODING).is_some_and(|value| value == "gzip");
@@ -217,13 +230,22 @@ impl Fetcher {
         buffer.bytes.reserve(BODY_ROOM_BYTES.min(length));
         // A compressed page is never longer than the page, but for a few bytes a block.
         let bound = if is_gzip { BODY_BYTES_MAX } else { self.limit_bytes };
-        let reading = read_body(body, &mut buffer.bytes, bound);
-        match &mut self.connection {
-            Some(connection) => connection.read(reading).await?,
-            None => reading.await?,
-        }
+        self.read(read_body(body, &mut buffer.bytes, bound), deadline).await?;
         let limit_bytes = self.limit_bytes;
         Ok(Answer { sent, content_type, body: buffer, is_gzip, limit_bytes })
+    }
+
+    /// Lets the connection work until the body is read.
+    async fn read(
+        &mut self,
+        reading: impl Future<Output = Result<(), ScrapeError>>,
+        deadline: Instant,
+    ) -> Result<(), ScrapeError> {
+        let outcome = match &mut self.connection {
+            Some(connection) => timeout_at(deadline, connection.read(reading)).await,
+            None => timeout_at(deadline, reading).await,
+        };
+        outcome.unwrap_or(Err(ScrapeError::NoBodyInTime))
     }
 }
 

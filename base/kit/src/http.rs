@@ -44,7 +44,7 @@ pub use oauth2::TokenError;
 pub use response::{BodyError, Response};
 pub use tls::TlsError;
 
-use connect::{Connector, Endpoints};
+use connect::{Connector, Endpoints, Turn};
 use oauth2::Tokens;
 use proxy::Proxies;
 use redirect::Hop;
@@ -140,7 +140,11 @@ impl Client {
         Client(Arc::new(Inner {
             tls: TlsSource::new(config.tls.clone()),
             user_agent: user_agent.unwrap_or_else(|_| HeaderValue::from_static("rollcall")),
-            endpoints: Arc::new(Endpoints { proxies, socket }),
+            endpoints: Arc::new(Endpoints {
+                proxies,
+                socket,
+                turn: config.round_robin_dns.then(Turn::default),
+            }),
             tokens,
             pool: Mutex::new(None),
             config,
@@ -242,7 +246,7 @@ impl Client {
             false => None,
         };
         let socket = socket.or(self.0.endpoints.socket.as_deref());
-        let opened = connect::open_direct(uri, socket, tls.map(Protocols::http1)).await;
+        let opened = connect::open_direct(uri, socket, None, tls.map(Protocols::http1)).await;
         opened.map_err(|source| SendError::Exchange {
             verb: "Get".to_owned(),
             url: uri.to_string(),

@@ -92,8 +92,8 @@ impl Page {
     #[track_caller]
     fn check_ended(&mut self, want: &[&str]) {
         self.room.reclaim(&mut self.out);
-        let Page { cache, room, out, .. } = self;
-        cache.end(room, out);
+        let Page { cache, room, out, now_ms, .. } = self;
+        cache.end(*now_ms, room, out);
         self.check_said(want);
     }
 

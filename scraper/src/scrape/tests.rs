@@ -130,6 +130,19 @@ async fn requests_say_what_prometheus_says() {
 }
 
 #[tokio::test]
+async fn a_bad_status_leaves_the_connection_as_it_was() {
+    let target = FakeTarget::start(Reply::page("up 1\n")).await;
+    let mut fetcher = fetcher(&target, "");
+    page(&mut fetcher).await.unwrap();
+    target.reply(Reply::status("500 Internal Server Error", &[], "it is broken"));
+    let error = page(&mut fetcher).await.unwrap_err();
+    assert_eq!(error, "server returned HTTP status 500 Internal Server Error");
+    target.reply(Reply::page("up 2\n"));
+    page(&mut fetcher).await.unwrap();
+    assert_eq!(target.n_connections(), 1);
+}
+
+#[tokio::test]
 async fn half_an_answer_is_not_asked_for_again() {
     let target = FakeTarget::start(Reply::page("up 1\n")).await;
     let mut fetcher = fetcher(&target, "");

@@ -68,7 +68,7 @@ impl ScrapeLoop {
             let sent = answer.as_ref().map_or(started, |answer| answer.sent);
             let page = answer.and_then(|answer| self.read(&answer, timestamp_ms, room, samples));
             if page.is_err() {
-                self.memory.cache.end(room, samples);
+                self.memory.cache.end(timestamp_ms, room, samples);
             }
             let duration = self.context.clock.now().since(started);
             samples.push(self.memory.report.samples(&self.report(&page, duration)));
@@ -84,7 +84,7 @@ impl ScrapeLoop {
     pub(super) fn send_end(&mut self, timestamp_ms: i64, stays: impl FnOnce(&mut Vec<Samples>)) {
         ROOM.with_borrow_mut(|(room, samples)| {
             samples.clear();
-            self.memory.cache.end(room, samples);
+            self.memory.cache.end(timestamp_ms, room, samples);
             samples.push(self.memory.report.stale());
             stays(samples);
             let now = self.context.clock.now();

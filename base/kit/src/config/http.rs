@@ -112,6 +112,8 @@ pub struct HttpClientConfig {
     pub(crate) headers: Vec<HeaderConfig>,
     pub(crate) follow_redirects: bool,
     pub(crate) http2: bool,
+    /// Each new connection goes to the next address of a name.
+    pub(crate) round_robin_dns: bool,
 }
 
 /// How requests are authorized.
@@ -246,6 +248,7 @@ impl HttpClientSpec {
             headers: headers.collect::<Result<_, _>>()?,
             follow_redirects: self.follow_redirects,
             http2: self.enable_http2.unwrap_or(true),
+            round_robin_dns: false,
         })
     }
 
@@ -364,6 +367,11 @@ impl HeaderSpec {
 // === impl HttpClientConfig ===
 
 impl HttpClientConfig {
+    /// The same, with each new connection going to the next address of a name that has several.
+    pub fn with_round_robin_dns(self, round_robin_dns: bool) -> HttpClientConfig {
+        HttpClientConfig { round_robin_dns, ..self }
+    }
+
     /// Whether 3xx answers are followed.
     pub fn follows_redirects(&self) -> bool {
         self.follow_redirects
@@ -388,6 +396,7 @@ impl HttpClientConfig {
             Auth::Header { credentials, .. } => sources.push(credentials),
             Auth::OAuth2(oauth2) => {
                 sources.push(&oauth2.client_secret);
+                sources.extend(oauth2.assertion.as_ref().map(|assertion| &assertion.key));
                 sources.extend(oauth2.tls.sources());
             }
         }
@@ -416,6 +425,7 @@ impl Default for HttpClientConfig {
             headers: Vec::new(),
             follow_redirects: true,
             http2: true,
+            round_robin_dns: false,
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -92,7 +93,13 @@ pub(super) struct Endpoints {
     pub(super) proxies: Proxies,
     /// Where all connections go, if set.
     pub(super) socket: Option<PathBuf>,
+    /// Set if the addresses of a name take turns.
+    pub(super) turn: Option<Turn>,
 }
+
+/// Whose turn it is of the addresses of a name.
+#[derive(Debug, Default)]
+pub(super) struct Turn(AtomicUsize);
 
 /// Makes the connections of a pool.
 #[derive(Clone)]
@@ -109,6 +116,19 @@ impl Endpoints {
     }
 }
 
+// === impl Turn ===
+
+impl Turn {
+    /// The addresses in the order in which they are tried this time: each time another one first.
+    fn order(&self, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        addresses.sort_unstable(); // a server may shuffle them
+        let turn = self.0.fetch_add(1, Ordering::Relaxed);
+        let first = turn.checked_rem(addresses.len()).unwrap_or(0);
+        addresses.rotate_left(first);
+        addresses
+    }
+}
+
 // === impl Connector ===
 
 impl Connector {
@@ -120,7 +140,10 @@ impl Connector {
         let Connector { endpoints, tls } = self;
         let secure = uri.scheme_str() == Some("https");
         match endpoints.proxy_of(&uri) {
-            None => open_direct(&uri, endpoints.socket.as_deref(), tls.filter(|_| secure)).await,
+            None => {
+                let Endpoints { socket, turn, .. } = &*endpoints;
+                open_direct(&uri, socket.as_deref(), turn.as_ref(), tls.filter(|_| secure)).await
+            }
             Some(proxy) => open_proxied(&uri, proxy, tls, secure).await,
         }
     }
@@ -144,6 +167,7 @@ impl tower::Service<Uri> for Connector {
 pub(super) async fn open_direct(
     uri: &Uri,
     socket: Option<&Path>,
+    turn: Option<&Turn>,
     tls: Option<Protocols>,
 ) -> Result<Stream, ConnectError> {
     let io: Box<dyn Io> = match socket {
@@ -152,7 +176,7 @@ pub(super) async fn open_direct(
                 .await
                 .map_err(|source| ConnectError::Unix { path: path.to_owned(), source })?,
         ),
-        None => dial(host_of(uri), port_of(uri)).await?,
+        None => dial(host_of(uri), port_of(uri), turn).await?,
     };
     match tls {
         None => Ok(Stream::plain(io)),
@@ -171,7 +195,7 @@ async fn open_proxied(
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let default = if scheme.starts_with("socks") { 1080 } else { 80 };
     let port = proxy.url.port_or_known_default().unwrap_or(default);
-    let mut io = dial(host, port).await?;
+    let mut io = dial(host, port, None).await?;
     match scheme {
         "http" | "https" => {
             if scheme == "https" {
@@ -202,9 +226,16 @@ async fn open_proxied(
     }
 }
 
-async fn dial(host: &str, port: u16) -> Result<Box<dyn Io>, ConnectError> {
+async fn dial(host: &str, port: u16, turn: Option<&Turn>) -> Result<Box<dyn Io>, ConnectError> {
     let failed = |source| ConnectError::Tcp { host: host.to_owned(), port, source };
-    let stream = TcpStream::connect((host, port)).await.map_err(failed)?;
+    let stream = match turn {
+        None => TcpStream::connect((host, port)).await,
+        Some(turn) => match tokio::net::lookup_host((host, port)).await {
+            Ok(found) => TcpStream::connect(&*turn.order(found.collect())).await,
+            Err(error) => Err(error),
+        },
+    };
+    let stream = stream.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
     Ok(Box::new(stream))
 }
@@ -361,5 +392,24 @@ impl Write for Stream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write_vectored(context, slices)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_take_turns() {
+        let turn = Turn::default();
+        let first_of = |addresses: &[&str]| {
+            let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            turn.order(addresses).first().map(ToString::to_string)
+        };
+        let two = ["10.0.0.2:1", "10.0.0.1:1"];
+        assert_eq!(first_of(&two).as_deref(), Some("10.0.0.1:1"));
+        assert_eq!(first_of(&two).as_deref(), Some("10.0.0.2:1"));
+        assert_eq!(first_of(&two).as_deref(), Some("10.0.0.1:1"));
+        assert_eq!(first_of(&[]), None);
     }
 }

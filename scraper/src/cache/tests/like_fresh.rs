@@ -214,8 +214,8 @@ fn check_sequence(mut lines: Vec<String>, edits: &[Edit], format: Format) {
                 );
                 // What was named before the fault goes on, everything else ends.
                 for page in [&mut cached, &mut fresh] {
-                    let Page { cache, room, out, .. } = page;
-                    cache.end(room, out);
+                    let Page { cache, room, out, now_ms, .. } = page;
+                    cache.end(*now_ms, room, out);
                 }
                 let named = going_on(&fresh);
                 assert_eq!(going_on(&cached), named, "{body:?}");
