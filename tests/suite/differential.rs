@@ -4,6 +4,7 @@
 //! Where Prometheus 3.14 differs from 2.42, the case says what 3.14 does and which of its files
 //! says so; then rollcall must do that, and 2.42 must indeed do something else.
 
+mod by_chance; // pages that nobody thought of
 mod case;
 mod exchange; // HTTP: statuses, torn and late bodies, compression, redirects
 mod exposition; // the text format, line by line
