@@ -25,6 +25,8 @@ use crate::queue::{Origin, Queue};
 const TICK: Duration = Duration::from_secs(1);
 /// Between two looks whether a log is still in use: a reload waits for it.
 const IN_USE_TICK: Duration = Duration::from_millis(20);
+/// A log in use for longer is not a reload's: somebody else has it, and that is a failure.
+const IN_USE_PATIENCE: Duration = Duration::from_secs(10);
 /// Blocks written before readers are looked after again.
 const BATCH: usize = 64;
 /// How long the end may take: what is in memory is written, and everything synced.
@@ -266,7 +268,7 @@ impl Worker {
     /// Opens the log, however often that fails; `None` if the end comes first.
     fn open(&mut self, tell: &mpsc::Sender<Opened>) -> Option<Log> {
         let KeeperConfig { folder, reader, limits, .. } = self.config.clone();
-        let mut told = false;
+        let (mut told, began) = (false, Instant::now());
         loop {
             let pause = match Log::open(&folder, limits.clone(), &[&reader]) {
                 Ok((log, recovery)) => {
@@ -276,7 +278,7 @@ impl Worker {
                     self.works();
                     return Some(log);
                 }
-                Err(OpenError::InUse { .. }) => IN_USE_TICK,
+                Err(OpenError::InUse { .. }) if began.elapsed() < IN_USE_PATIENCE => IN_USE_TICK,
                 Err(failed) => {
                     self.failed(&failed);
                     if !std::mem::replace(&mut told, true) {

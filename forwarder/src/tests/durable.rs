@@ -258,3 +258,29 @@ async fn a_clock_that_jumps_between_two_processes_loses_nothing() {
     assert_eq!(world.settled("r/1").await.delivered.samples, 120);
     world.stop().await;
 }
+
+#[tokio::test]
+async fn a_folder_that_somebody_else_uses_is_seen_and_holds_nothing_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = FakeReceiver::accepting().await;
+    let text = durable(&receiver, "");
+    let first = World::start_in(&text, folder.path());
+    wait_until("the first has the folder", DEADLINE, || async {
+        let open = folder.path().join("queues/r%2F1/lock").exists();
+        if open { Ok(()) } else { Err("no lock".to_owned()) }
+    })
+    .await;
+    let second = World::start_in(&text, folder.path());
+    let mut target = second.target("a", 10);
+    second.scrape(&mut target, 1);
+    receiver.wait_for_samples(&[], 10).await;
+    let view = second.view("r/1");
+    assert!(view.disk.as_ref().is_some_and(|disk| disk.failing) && view.alert, "{view:?}");
+    first.stop().await;
+    wait_until("the second has the folder", DEADLINE, || async {
+        let failing = second.view("r/1").disk.unwrap().failing;
+        if failing { Err("still in use".to_owned()) } else { Ok(()) }
+    })
+    .await;
+    second.stop().await;
+}
