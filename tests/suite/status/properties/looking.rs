@@ -31,7 +31,8 @@ fn object(object: &Value) -> (String, String) {
 }
 
 /// Watches from `start` on, loses the connection at any byte, and goes on from the last whole
-/// line, bookmarks included; until the end. The events as words.
+/// line, bookmarks included; until the end. The events as words. A watch that is not cut must end
+/// by itself, at its deadline.
 pub(super) async fn cut_again_and_again(
     (client, base): Place,
     start: u64,
@@ -39,19 +40,24 @@ pub(super) async fn cut_again_and_again(
 ) -> Vec<String> {
     let mut version = start;
     let mut words = Vec::new();
-    loop {
-        let url = format!("{base}?watch=1&allowWatchBookmarks=true&resourceVersion={version}");
+    let mut is_over = false;
+    while !is_over {
+        let url = format!(
+            "{base}?watch=1&allowWatchBookmarks=true&timeoutSeconds=1&resourceVersion={version}"
+        );
         let response = client.get(url).send().await.unwrap();
         assert_eq!(response.status(), 200);
         let mut bytes_left = 1 + chance.below(200_000) as usize;
         let mut body = response.bytes_stream();
         let mut rest: Vec<u8> = Vec::new();
-        while bytes_left > 0
-            && let Some(Ok(part)) = body.next().await
+        // Whoever has seen the end reads on, until the watch ends.
+        while (bytes_left > 0 || is_over)
+            && let Some(part) = body.next().await
         {
-            let n = part.len().min(bytes_left);
+            let part = part.expect("a watch ends cleanly");
+            let n = if is_over { part.len() } else { part.len().min(bytes_left) };
             rest.extend_from_slice(&part[..n]);
-            bytes_left -= n;
+            bytes_left = bytes_left.saturating_sub(n);
             while let Some(at) = rest.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = rest.drain(..=at).collect();
                 let event: Value = serde_json::from_slice(&line).unwrap();
@@ -64,12 +70,11 @@ pub(super) async fn cut_again_and_again(
                 assert!(next > version, "{next} after {version}: {event}");
                 version = next;
                 words.push(format!("{version} {kind} {name}"));
-                if name == END {
-                    return words;
-                }
+                is_over |= name == END;
             }
         }
     }
+    words
 }
 
 /// Reads everything by pages of any size, again and again.
