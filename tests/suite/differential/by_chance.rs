@@ -135,3 +135,91 @@ async fn pages_by_chance_become_the_same_samples_with_other_rules() {
                  {source_labels: [x], target_label: was, replacement: 'x-$1'}]";
     check_seed(0x9e37_79b9_7f4a_7c15, rules).await;
 }
+
+/// Lines that are good, before a few of their characters are others.
+const LINES: [&str; 9] = [
+    "a 1",
+    "a{x=\"1\"} 2.5",
+    "a{x=\"1\",y=\"a b\"} -3e-2 {T1}",
+    "a_b:c{x_1=\"\\\"q\\\\\"} +Inf",
+    "# HELP a Some words.\na 1",
+    "# TYPE a gauge\na 1",
+    "a{} NaN",
+    "a{x=\"\"} 7 {T1}",
+    "a\t{ x = \"1\" , } 4",
+];
+
+/// What they become.
+const ODD: [&str; 22] = [
+    "", " ", "\t", "\n", "{", "}", "\"", "\\", ",", "=", "#", "0", "1", ".", "-", "+", "e", "_",
+    ":", "x", "\u{e4}", "\r",
+];
+
+/// A good line with one or two characters that are others, more or missing.
+fn odd_line(chance: &mut Chance, good: &[&str]) -> String {
+    let mut line: Vec<String> = chance.of(good).chars().map(String::from).collect();
+    for _ in 0..=chance.below(2) {
+        let at = chance.below(line.len());
+        // The place of a timestamp is left alone.
+        let near = line[at.saturating_sub(3)..(at + 4).min(line.len())].concat();
+        if near.contains("T1") || near.contains("S1") {
+            continue;
+        }
+        let odd = chance.of(&ODD);
+        line[at] = if chance.below(2) == 0 { odd.to_owned() } else { line[at].clone() + odd };
+    }
+    line.concat()
+}
+
+/// What 3.14 reads otherwise: names in quotes, blanks before a name, which then belong to it.
+fn is_read_otherwise(line: &str) -> bool {
+    line.contains("{\"") || line.contains(",\"") || line.starts_with([' ', '\t']) || {
+        line.contains("\n ") || line.contains("\n\t") || line.contains("{ \"")
+    }
+}
+
+#[tokio::test]
+async fn lines_by_chance_are_read_the_same() {
+    const N_CASES: usize = 120;
+    let mut chance = Chance(0x1234_5678_9abc_def1);
+    let mut cases = Vec::new();
+    while cases.len() < N_CASES {
+        let line = odd_line(&mut chance, &LINES);
+        if !is_read_otherwise(&line) {
+            // The odd line first: of a page that fails nothing is new then.
+            cases.push(reply("a line by chance", Reply::page(format!("{line}\nafter 2\n"))));
+        }
+    }
+    check(cases).await;
+}
+
+/// Lines of OpenMetrics that are good.
+const STRICT_LINES: [&str; 8] = [
+    "a 1",
+    "a{x=\"1\",y=\"a b\"} -3e-2 {S1}",
+    "a_total{x=\"\\\"q\\\\\"} 5 # {id=\"7\"} 0.5",
+    "a_total 5 {S1} # {id=\"7\",b=\"c\"} 0.5",
+    "# HELP a Some words.\na 1",
+    "# TYPE a gauge\na 1",
+    "# TYPE a_seconds gauge\n# UNIT a_seconds seconds\na_seconds 1",
+    "a{} NaN",
+];
+
+#[tokio::test]
+async fn lines_of_openmetrics_by_chance_are_read_the_same() {
+    const N_CASES: usize = 120;
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let mut chance = Chance(0xfeed_5678_9abc_def1);
+    let mut cases = Vec::new();
+    while cases.len() < N_CASES {
+        let line = odd_line(&mut chance, &STRICT_LINES);
+        let name = line.split(['{', ' ']).next().unwrap_or_default();
+        // And commas after the last label, and exemplars of anything but counters.
+        let is_new = line.contains(",}") || line.contains("# {") && !name.ends_with("_total");
+        if !is_read_otherwise(&line) && !is_new {
+            let page = Reply::page(format!("{line}\nafter 2\n# EOF\n")).typed(content_type);
+            cases.push(reply("a line of OpenMetrics by chance", page));
+        }
+    }
+    check(cases).await;
+}
