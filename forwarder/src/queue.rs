@@ -210,16 +210,21 @@ impl Queue {
         self.state().forgotten(before, reason, &self.ledger);
     }
 
-    /// The end: what is on disk is left there, the rest is dropped as stopped.
-    pub(crate) fn leave(&self) {
+    /// The end: what is on disk is left there, the rest is dropped as stopped. How many samples
+    /// are left.
+    pub(crate) fn leave(&self) -> u64 {
         let mut state = self.state();
+        let mut left = 0;
         for (_, entry) in std::mem::take(&mut state.entries) {
-            match entry.sequence {
-                Some(_) => self.ledger.leave(entry.counts),
-                None => self.ledger.lose(Reason::Stopped, entry.counts),
+            if entry.sequence.is_some() {
+                self.ledger.leave(entry.counts);
+                left += entry.counts.total();
+            } else {
+                self.ledger.lose(Reason::Stopped, entry.counts);
             }
         }
         *state = State::default();
+        left
     }
 
     /// How full the queue is, from 0 to 1: its memory, or the disk if that is fuller.

@@ -259,7 +259,10 @@ impl Worker {
             self.first_set = log.newest_set().map_or(0, |newest| newest.wrapping_add(1));
             self.keep(log);
         }
-        self.queue.leave();
+        let left = self.queue.leave();
+        if left > 0 {
+            info!(destination = %self.name, samples = left, "left on disk for the next start");
+        }
         drop(log); // only now a successor may open it, and count what was left
         let closing = self.shared.inbox().closing.take();
         let _nobody_may_wait = closing.map(|answer| answer.send(()));
@@ -296,10 +299,12 @@ impl Worker {
 
     fn keep(&mut self, log: &mut Log) {
         loop {
-            let more = self.write(log);
-            let busy = self.try_again.is_some() || self.unsynced || self.queue.load().blocks > 0;
-            let at_most = if more { Some(Duration::ZERO) } else { busy.then_some(TICK) };
+            // Asked first: what is queued when the end is announced is written after that.
             let closing = self.shared.inbox().is_closing;
+            let more = self.write(log);
+            let syncs = self.unsynced && self.config.fsync != Fsync::Never;
+            let busy = self.try_again.is_some() || syncs || self.queue.load().blocks > 0;
+            let at_most = if more { Some(Duration::ZERO) } else { busy.then_some(TICK) };
             if closing && !more {
                 self.acknowledge(log);
                 self.sync(log);

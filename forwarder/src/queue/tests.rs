@@ -163,7 +163,7 @@ fn what_a_restart_found_leaves_before_what_came_since_and_what_the_log_forgot_is
     assert_eq!(ledger.balance().dropped(Reason::QueueFull).samples, 20);
     assert_eq!(pop(&queue, old).unwrap().0, 1005);
     assert_eq!(pop(&queue, new).unwrap().0, 1006);
-    queue.leave();
+    assert_eq!(queue.leave(), 15);
     let account = ledger.balance();
     assert_eq!((account.queued.samples, account.dropped(Reason::Stopped).samples), (15, 0));
     // The successor in the same process finds it again, and counts it once.
