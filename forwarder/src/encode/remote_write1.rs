@@ -129,14 +129,14 @@ impl RemoteWrite1 {
         }
         self.put_head(start, head, shared.head_bytes);
         let labels_start = start + head.bytes;
-        let distance = labels_start - self.before.labels_start();
-        let mut beside = self.before.beside(&shared).map(|id| (framed(series, id), distance));
-        self.before.open(&shared, ids.len());
+        let is_as_wide = self.before.open(&shared, ids.len());
         let mut done = 0;
         for at in middle.clone() {
+            let beside = is_as_wide.then(|| self.before.label(at));
+            let beside = beside.map(|(id, start)| (framed(series, id), start));
             let follows = (at + 1 == middle.end).then(|| (&ids[at + 1..], &tail));
             let ahead = shared.tail_bytes + BEFORE_VALUE;
-            let is_placed = self.put_label(series, ids[at], beside.take(), follows, ahead);
+            let is_placed = self.put_label(series, ids[at], beside, follows, ahead);
             done = if is_placed { ahead } else { 0 };
             let end = self.snappy.position() - labels_start - done;
             self.before.note(at, ids[at], end);
@@ -178,7 +178,7 @@ impl RemoteWrite1 {
     }
 
     /// One label that the series before does not have, or not here; `beside` is what it has and
-    /// how far that is. If the label stands in the block with the same behind it (`follows`), that
+    /// where that stands. If the label stands in the block with the same behind it (`follows`), that
     /// is put with it: `ahead` bytes more, and true.
     #[inline]
     fn put_label(
@@ -196,11 +196,11 @@ impl RemoteWrite1 {
         let known = *place;
         let new_position = u32::try_from(position).unwrap_or(0);
         *place = Place { id: id.0, position: new_position, rest };
-        if let Some((other, distance)) = beside.filter(|(other, _)| other.len() == framed.len()) {
+        if let Some((other, from)) = beside.filter(|(other, _)| other.len() == framed.len()) {
             let same = common_prefix(other, framed);
             if same >= COPY_BYTES_MIN && framed.len() - same <= DIFFERENCE_MAX {
                 let header = label_bytes(framed) - framed.len();
-                self.snappy.copy(distance, header + same);
+                self.snappy.copy(position - from, header + same);
                 self.snappy.literal(&framed[same..]);
                 return false;
             }

@@ -26,6 +26,8 @@ pub(super) struct Before {
     pub(super) ending: Ending,
     /// Where it ends.
     pub(super) end: usize,
+    /// Where the next label that is replaced stands.
+    next_start: usize,
 }
 
 /// A tag and the length of what follows, as the bytes of a word.
@@ -67,7 +69,7 @@ impl Default for Before {
     fn default() -> Before {
         let (ids, ends) = ([PairId(0); LABELS_MAX], [0; LABELS_MAX]);
         let (head, ending) = (Head::default(), Ending::Other);
-        Before { ids, ends, len: 0, start: 0, head, ending, end: 0 }
+        Before { ids, ends, len: 0, start: 0, head, ending, end: 0, next_start: 0 }
     }
 }
 
@@ -101,21 +103,27 @@ impl Before {
         Shared { head, tail, head_bytes: self.end_of(head), tail_start, tail_bytes }
     }
 
-    /// The label in the place of the first one that differs, if there is one.
-    #[inline]
-    pub(super) fn beside(&self, shared: &Shared) -> Option<PairId> {
-        (shared.head + shared.tail < self.len).then(|| self.ids[shared.head])
-    }
-
     /// Makes place for the labels of the next series between those at the start and at the end.
+    /// Whether there are as many as there were: then each has one [beside it](Before::label).
     #[inline]
-    pub(super) fn open(&mut self, shared: &Shared, len: usize) {
+    pub(super) fn open(&mut self, shared: &Shared, len: usize) -> bool {
         let (old_tail, new_tail) = (self.len - shared.tail, len - shared.tail);
         if old_tail != new_tail {
             self.ids.copy_within(old_tail..self.len, new_tail);
             self.ends.copy_within(old_tail..self.len, new_tail);
         }
         self.len = len;
+        self.next_start = self.labels_start() + shared.head_bytes;
+        old_tail == new_tail
+    }
+
+    /// A label of this series that the next one will replace, and where it stands. To be asked
+    /// from the first to the last, each before it is replaced.
+    #[inline]
+    pub(super) fn label(&mut self, at: usize) -> (PairId, usize) {
+        let start = self.next_start;
+        self.next_start = self.labels_start() + self.ends[at] as usize;
+        (self.ids[at], start)
     }
 
     /// Notes a label that differs, and where it ends.
