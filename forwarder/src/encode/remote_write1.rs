@@ -27,7 +27,7 @@ const LABEL: u8 = bytes_tag(1);
 const PLACES: usize = 512;
 /// Shorter repetitions are not worth a copy of their own.
 const COPY_BYTES_MIN: usize = 4;
-/// A label that differs from the one before it in more bytes is looked for elsewhere.
+/// A label that differs from the one in its place in more bytes is rather found elsewhere.
 const DIFFERENCE_MAX: usize = 4;
 /// A label with more labels behind it is found again alone.
 const REST_LABELS_MAX: usize = 3;
@@ -196,17 +196,18 @@ impl RemoteWrite1 {
         let known = *place;
         let new_position = u32::try_from(position).unwrap_or(0);
         *place = Place { id: id.0, position: new_position, rest };
-        if let Some((other, from)) = beside.filter(|(other, _)| other.len() == framed.len()) {
-            let same = common_prefix(other, framed);
-            if same >= COPY_BYTES_MIN && framed.len() - same <= DIFFERENCE_MAX {
-                let header = label_bytes(framed) - framed.len();
-                self.snappy.copy(position - from, header + same);
-                self.snappy.literal(&framed[same..]);
-                return false;
-            }
-        }
+        let header = label_bytes(framed) - framed.len();
+        let beside = beside.filter(|(other, _)| other.len() == framed.len());
+        let (same, from) =
+            beside.map_or((0, 0), |(other, from)| (common_prefix(other, framed), from));
         let distance = position - known.position as usize;
-        if known.id != id.0 || known.position == 0 || distance > DISTANCE_MAX {
+        let is_known = known.id == id.0 && known.position > 0 && distance <= DISTANCE_MAX;
+        if same >= COPY_BYTES_MIN && (!is_known || framed.len() - same <= DIFFERENCE_MAX) {
+            self.snappy.copy(position - from, header + same);
+            self.snappy.literal(&framed[same..]);
+            return false;
+        }
+        if !is_known {
             self.put_framed(framed);
             return false;
         }
