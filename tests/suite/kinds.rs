@@ -43,6 +43,7 @@ routes:
   - { data_types: [vm_status, devices], to: [status] }
   - { data_types: [hosts], to: [status, receiver] }
 status:
+  warm_up: 0s
   kinds:
     - kind: Host
       name: "{host}"

@@ -43,9 +43,11 @@ const MOURNED_FOR: Duration = Duration::from_secs(600);
 /// Silence of so many intervals is a failure.
 const SILENT_INTERVALS: u32 = 3;
 
-/// What counts as silence while the interval is not known, and bounds for when it is.
+/// What counts as silence while the interval is not known, and bounds for when it is: senders
+/// collect for 5 s, and wait as long before they try again.
 const SILENCE: Duration = Duration::from_secs(60);
-const SILENCE_MIN: Duration = Duration::from_secs(1);
+const SILENCE_MIN: Duration = Duration::from_secs(10);
+const SILENCE_MAX: Duration = Duration::from_secs(1800);
 
 /// Rounds whose outcome is remembered: pieces of earlier ones come too late.
 const ROUNDS_MAX: usize = 16;
@@ -168,7 +170,7 @@ impl Reporter {
         }
         let patience = self
             .interval
-            .map_or(SILENCE, |it| (it * SILENT_INTERVALS).clamp(SILENCE_MIN, LOOK_BACK));
+            .map_or(SILENCE, |it| (it * SILENT_INTERVALS).clamp(SILENCE_MIN, SILENCE_MAX));
         if silence >= patience {
             if !std::mem::replace(&mut self.is_silent, true) {
                 self.begin_doubt(desk.unix_ms);
@@ -323,8 +325,10 @@ impl Reporter {
         }
         if self.swept_ms < at_ms - ms(LOOK_BACK) / 5 {
             self.swept_ms = at_ms;
-            self.page.end_silent(at_ms - ms(LOOK_BACK));
-            self.report.end_silent(at_ms - ms(LOOK_BACK));
+            // Of a target that is asked more rarely, the last round is not too old.
+            let look_back = self.interval.map_or(LOOK_BACK, |it| LOOK_BACK.max(it * 2));
+            self.page.end_silent(at_ms - ms(look_back));
+            self.report.end_silent(at_ms - ms(look_back));
         }
     }
 

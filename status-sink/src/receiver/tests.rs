@@ -207,6 +207,33 @@ fn a_machine_that_moves_is_where_it_was_seen_last() {
 }
 
 #[test]
+fn a_series_that_ends_without_a_word_is_gone_after_a_while() {
+    let mut fed = Fed::new();
+    fed.send("h1", &[RUNNING, OTHER, UP]);
+    for _ in 0..80 {
+        fed.wait(5.0);
+        fed.send("h1", &[RUNNING, UP]);
+    }
+    assert_eq!(fed.script.show("VirtualMachine", "2"), "-");
+    assert_eq!(fed.script.show("VirtualMachine", "1"), "state=running host=h1 hostUp=true");
+}
+
+#[test]
+fn a_target_that_is_asked_rarely_loses_nothing_between_two_pieces() {
+    let mut fed = Fed::new();
+    for _ in 0..4 {
+        fed.send("h1", &[RUNNING, UP]);
+        fed.send("h1", &[OTHER]);
+        assert_eq!(fed.script.show("VirtualMachine", "2"), "power=on host=h1 hostUp=true");
+        let events = fed.script.events();
+        assert!(!events.iter().any(|it| it.starts_with('-')), "{events:?}");
+        for _ in 0..120 {
+            fed.wait(5.0);
+        }
+    }
+}
+
+#[test]
 fn what_is_too_old_or_from_the_future_is_not_taken() {
     let mut fed = Fed::new();
     let now_ms = fed.script.clock.unix_ms();
