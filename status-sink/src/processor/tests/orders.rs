@@ -299,8 +299,10 @@ fn power(is_on: bool) -> String {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let line = (0..VMS.len(), prop::option::of(0..STATES.len()), prop::option::of(any::<bool>()));
-    let line = line.prop_filter_map("says something", |(vm, state, is_on)| {
-        (state.is_some() || is_on.is_some()).then_some(Line { vm, state, is_on })
+    let line = line.prop_map(|(vm, state, is_on)| {
+        // A line says something.
+        let state = state.or(is_on.is_none().then_some(vm % STATES.len()));
+        Line { vm, state, is_on }
     });
     let page = prop::collection::vec(line, 0..3).prop_map(|mut lines| {
         lines.sort_by_key(|line| line.vm);
