@@ -48,6 +48,7 @@ bench-modes: release ## The same for plain text, 2.0, status routes, churn, larg
 	$(BENCH) scrape --hosts 1 --vms 100000 --interval 15 $(ARGS)
 
 bench-status: release ## The status center beside etcd and Redis
+	$(CARGO) build --release --locked -p status-sink --example rates
 	$(BENCH) status $(ARGS)
 
 fuzz:    ## Feed each exposition format with noise, ten minutes each (needs nightly and cargo-fuzz)
