@@ -32,8 +32,8 @@ use crate::web_config::WebConfig;
 
 /// How long requests under way may take at the end, when everything else has stopped.
 const CONNECTIONS_PATIENCE: Duration = Duration::from_secs(5);
-/// How often label pairs that no series has any more are forgotten.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// How often it is looked whether there are many label pairs that no series has any more.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// A reason to stop that is an error.
 const SCRAPING_FAILED: &str = "scraping hit a bug and has ended";
 
@@ -253,7 +253,7 @@ impl Tools {
                 tokio::time::sleep(SWEEP_INTERVAL).await;
                 let symbols = Arc::clone(&symbols);
                 // Waits for layouts under way: not on a thread that serves.
-                let _ = tokio::task::spawn_blocking(move || symbols.sweep()).await;
+                let _ = tokio::task::spawn_blocking(move || symbols.sweep_if_grown()).await;
             }
         });
     }

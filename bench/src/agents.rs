@@ -140,7 +140,9 @@ impl Kind {
             text.push_str("    enable_compression: false\n");
         }
         if self != Kind::Vmagent {
-            text.push_str(&format!("remote_write:\n  - url: {remote_write_url}\n"));
+            text.push_str(&format!(
+                "remote_write:\n  - url: {remote_write_url}\n    name: reports\n"
+            ));
             if *second && self == Kind::Rollcall {
                 text.push_str("    protobuf_message: io.prometheus.write.v2.Request\n");
             }

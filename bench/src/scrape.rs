@@ -134,6 +134,9 @@ fn observe(
         rss_bytes = rss_bytes.max(process.usage()?.rss_bytes);
     }
     let (after, received_after) = (process.usage()?, sink.received()?);
+    if received_after.samples == received_before.samples {
+        anyhow::bail!("{} sent nothing", agent.name);
+    }
     let received = Received {
         samples: received_after.samples - received_before.samples,
         requests: received_after.requests - received_before.requests,

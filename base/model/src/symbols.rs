@@ -9,12 +9,17 @@
 //! an [`Interning`] is under way, so ids that are not in a column yet are safe too.
 //! Not here: series and their order (`layout.rs`).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use hashbrown::HashTable;
 
 /// Bytes of one chunk of pair text. A pair that is longer gets a chunk of its own.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// Fewer new pairs than this are not worth a sweep.
+const SWEEP_PAIRS_MIN: usize = 10_000;
+/// Fewer columns than this are not worth a search for dead ones.
+const COLUMNS_MIN: usize = 16;
 
 /// The number of an interned label pair. Means something only to the [`Symbols`] that gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,7 +33,17 @@ pub struct Symbols {
     /// Held shared while ids are on their way into a column, exclusively by a sweep.
     interning: RwLock<()>,
     /// Every column of ids that may live.
-    columns: Mutex<Vec<Weak<[PairId]>>>,
+    columns: Mutex<Columns>,
+    /// Pairs that the last sweep kept.
+    kept: AtomicUsize,
+}
+
+/// Columns, some of them dead: a dead one keeps its memory as long as it is listed.
+#[derive(Debug, Default)]
+struct Columns {
+    listed: Vec<Weak<[PairId]>>,
+    /// The dead are looked for when so many are listed.
+    prune_at: usize,
 }
 
 /// A read view of the pairs. Holding it keeps new pairs out: hold it for a page, not longer.
@@ -80,7 +95,17 @@ impl Symbols {
 
     /// Makes a sweep keep the pairs of `column` while it lives.
     fn register(&self, column: &Arc<[PairId]>) {
-        self.columns().push(Arc::downgrade(column));
+        let mut columns = self.columns();
+        if columns.listed.len() >= columns.prune_at {
+            columns.prune();
+        }
+        columns.listed.push(Arc::downgrade(column));
+    }
+
+    /// [Sweeps](Symbols::sweep) if a quarter more pairs are held than the last sweep kept.
+    pub fn sweep_if_grown(&self) -> usize {
+        let kept = self.kept.load(Ordering::Relaxed);
+        if self.read().len() > kept + kept / 4 + SWEEP_PAIRS_MIN { self.sweep() } else { 0 }
     }
 
     /// Frees every pair that no living column mentions. Returns how many. Costs a walk over all
@@ -89,15 +114,17 @@ impl Symbols {
         let _alone = self.interning.write().unwrap_or_else(PoisonError::into_inner);
         let living: Vec<Arc<[PairId]>> = {
             let mut columns = self.columns();
-            columns.retain(|column| column.strong_count() > 0);
-            columns.iter().filter_map(Weak::upgrade).collect()
+            columns.prune();
+            columns.listed.iter().filter_map(Weak::upgrade).collect()
         };
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let mut marked = vec![false; table.pairs.len()];
         for id in living.iter().flat_map(|column| column.iter()) {
             marked[id.0 as usize] = true;
         }
-        table.keep(&marked)
+        let freed = table.keep(&marked);
+        self.kept.store(table.len(), Ordering::Relaxed);
+        freed
     }
 
     /// Bytes of memory: pair text, pair table, lookup table.
@@ -107,8 +134,18 @@ impl Symbols {
         text + table.pairs.capacity() * size_of::<Pair>() + table.lookup.capacity() * 5
     }
 
-    fn columns(&self) -> MutexGuard<'_, Vec<Weak<[PairId]>>> {
+    fn columns(&self) -> MutexGuard<'_, Columns> {
         self.columns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Columns ===
+
+impl Columns {
+    /// Forgets the dead ones.
+    fn prune(&mut self) {
+        self.listed.retain(|column| column.strong_count() > 0);
+        self.prune_at = self.listed.len() + self.listed.len() / 4 + COLUMNS_MIN;
     }
 }
 
@@ -349,6 +386,18 @@ mod tests {
         let again = intern(&symbols, &[("vm", "3"), ("job", "node")]);
         assert_eq!(symbols.read().get(again[0]), ("vm", "3"));
         assert_eq!(again[1], kept[0]);
+    }
+
+    #[test]
+    fn churn_leaves_little_behind_between_sweeps() {
+        let symbols = Symbols::new();
+        let _kept = intern(&symbols, &[("job", "node")]);
+        for round in 0..10 * SWEEP_PAIRS_MIN {
+            drop(intern(&symbols, &[("container", &round.to_string())]));
+            symbols.sweep_if_grown();
+            assert!(symbols.columns().listed.len() <= 2 * COLUMNS_MIN);
+            assert!(symbols.read().len() <= SWEEP_PAIRS_MIN + 3);
+        }
     }
 
     #[test]
