@@ -101,7 +101,9 @@ fn jobs_of_further_files_count_as_their_own() {
 fn what_was_perhaps_not_meant_is_told_on_demand() {
     let status = "status: {kinds: [{kind: Vm, name: '{vmid}', fields: {up: {metric: vm_up}}}]}\n";
     linted(
-        &format!("{status}data_types: [{{name: a, match: [vm_up]}}]\n"),
+        &format!(
+            "{status}data_types: [{{name: a, match: [vm_up]}}]\nscrape_configs: [{{job_name: a}}]"
+        ),
         &[
             "2: data_types[0]: no route names the data type \"a\"",
             "1: status: no route brings \"vm_up\" to \"status\", but Vm needs it",
@@ -114,6 +116,8 @@ fn what_was_perhaps_not_meant_is_told_on_demand() {
         ),
         &[],
     );
+    // Fed over HTTP: no route is needed.
+    linted(status, &[]);
     linted(
         "scrape_configs: [{job_name: a, scrape_interval: 10m}]",
         &["1: scrape_configs: job \"a\" is scraped each 10m: queries see gaps"],

@@ -332,10 +332,22 @@ fn label_bytes(framed: &[u8]) -> usize {
     bytes
 }
 
-/// Bytes at the start that are the same.
+/// Bytes at the start that are the same. Labels in one place often differ at their end only: words
+/// are compared.
 #[inline]
 fn common_prefix(one: &[u8], other: &[u8]) -> usize {
-    one.iter().zip(other).take_while(|(one, other)| one == other).count()
+    let (ones, ones_rest) = one.as_chunks::<8>();
+    let (others, others_rest) = other.as_chunks::<8>();
+    let mut same = 0;
+    for (one, other) in ones.iter().zip(others) {
+        let difference = u64::from_le_bytes(*one) ^ u64::from_le_bytes(*other);
+        if difference != 0 {
+            return same + difference.trailing_zeros() as usize / 8;
+        }
+        same += 8;
+    }
+    let rest = ones_rest.iter().zip(others_rest);
+    same + rest.take_while(|(one, other)| one == other).count()
 }
 
 /// A `WriteRequest` that carries metadata alone.
