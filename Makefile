@@ -6,7 +6,7 @@ ARGS ?=
 BENCH = $(CARGO) run --release --locked -p bench --
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint golden tools bench bench-modes bench-status fuzz
+.PHONY: help run test check fmt lint golden tools bench bench-modes bench-parts bench-status fuzz
 
 help:    ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -46,6 +46,10 @@ bench-modes: release ## The same for plain text, 2.0, status routes, churn, larg
 	$(BENCH) scrape --alone --hosts 64 $(ARGS)
 	$(BENCH) scrape --alone --hosts 1000 $(ARGS)
 	$(BENCH) scrape --hosts 1 --vms 100000 --interval 15 $(ARGS)
+
+bench-parts: ## Time and instructions of each part of a sample's way, alone (needs valgrind)
+	$(CARGO) bench --locked -p bench --bench parts
+	$(BENCH) instructions
 
 bench-status: release ## The status center beside etcd and Redis
 	$(CARGO) build --release --locked -p status-sink --example rates

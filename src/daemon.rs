@@ -1,7 +1,8 @@
 //! Starts the parts that the configuration asks for, and stops them in the order of the data.
 //!
-//! The only place where parts meet. Scraping has threads of its own, for half of the cores: 256
-//! scrapes that fall together do not delay an event on its way to a listener.
+//! The only place where parts meet. Data has threads of its own, for half of the cores: they scrape,
+//! and they send what was scraped, so that a page and its requests need no other thread. 256 scrapes
+//! that fall together do not delay an event on its way to a listener.
 //! What holds at the end: first no new batches, then empty queues, and listeners hear of it last.
 
 use std::hash::BuildHasher as _;
@@ -77,12 +78,12 @@ struct Tools {
 /// any more.
 pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let scraping = runtime("scrape", cores.div_ceil(2));
-    let scraping = scraping.context("start the threads that scrape")?;
+    let data = runtime("data", cores.div_ceil(2));
+    let data = data.context("start the threads that scrape and send")?;
     let serving = runtime("serve", cores).context("start the threads that serve")?;
     let result = serving.block_on(async {
         let mut signals = StopSignals::listen().context("listen for signals")?;
-        let daemon = Daemon::start(options, &scraping).await?;
+        let daemon = Daemon::start(options, &data).await?;
         let reason = daemon.asked_to_stop(&mut signals).await;
         info!(reason, "stopping");
         tokio::select! {
@@ -94,7 +95,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         }
     });
     // What still runs was asked to stop long ago.
-    scraping.shutdown_background();
+    data.shutdown_background();
     serving.shutdown_background();
     result
 }
@@ -106,7 +107,7 @@ fn runtime(name: &str, workers: usize) -> std::io::Result<Runtime> {
 // === impl Daemon ===
 
 impl Daemon {
-    async fn start(options: Options, scraping: &Runtime) -> anyhow::Result<Daemon> {
+    async fn start(options: Options, data: &Runtime) -> anyhow::Result<Daemon> {
         let Options { flags, flags_text, on_ready } = options;
         let files = Files { main: flags.config_file.clone(), routing: flags.routing_file.clone() };
         let config = Arc::new(Config::load(&files)?);
@@ -120,7 +121,7 @@ impl Daemon {
             metrics: SelfMetrics::new(),
             symbols: Symbols::new(),
         };
-        let parts = tools.start_parts(&config, scraping)?;
+        let parts = tools.start_parts(&config, data)?;
         let (clock, has_kinds) = (Arc::clone(&tools.clock), !config.status().is_empty());
         let fed = config.status().warm_up(config.scraper().jobs.is_empty());
         let reloader = Reloader::new(files, config, parts.clone(), clock, &tools.metrics);
@@ -203,7 +204,7 @@ async fn warm_up(
 // === impl Tools ===
 
 impl Tools {
-    fn start_parts(&self, config: &Config, scraping: &Runtime) -> anyhow::Result<Parts> {
+    fn start_parts(&self, config: &Config, data: &Runtime) -> anyhow::Result<Parts> {
         let (clock, metrics) = (|| Arc::clone(&self.clock), || self.metrics.clone());
         let instance = std::hash::RandomState::new().hash_one("instance");
         let status = StatusSink::start(
@@ -212,12 +213,12 @@ impl Tools {
         );
         let builtin = vec![(STATUS_DESTINATION, status.sink())];
         let storage = self.storage.clone();
+        let _on_the_threads_of_data = data.enter();
         let forwarder = Forwarder::start(
             config.forwarder(),
             forwarder::Parts { clock: clock(), metrics: metrics(), builtin, storage },
         );
         let forwarder = forwarder.context("start the destinations")?;
-        let _scrapes_on_its_own_threads = scraping.enter();
         let scraper = Scraper::start(
             config.scraper(),
             scraper::Parts {

@@ -1,11 +1,13 @@
 //! `bench`: rollcall and its rivals, each as its own process, on the same fleet and interval.
 //!
 //! `bench scrape` prints CPU per sample and memory of each agent, as `make bench` shows them;
-//! `bench status` prints the
-//! status center beside etcd and Redis; `bench sink` is the receiver alone. Figures come from the kernel (`/proc`), ratios first.
+//! `bench status` prints the status center beside etcd and Redis; `bench instructions` counts those
+//! of each part; `bench sink` is the receiver alone. Figures come from the kernel (`/proc`), ratios
+//! first.
 
 mod agents;
 mod fleet;
+mod instructions;
 mod process;
 mod scrape;
 mod sink;
@@ -27,6 +29,15 @@ enum Command {
     Scrape(scrape::Options),
     /// Update and watch many objects, in rollcall, etcd and Redis.
     Status(status::Options),
+    /// Count the instructions of each part of the way of a sample.
+    Instructions,
+    /// Run one part so often: what `instructions` counts.
+    Part {
+        /// Its name.
+        part: String,
+        /// How often.
+        runs: u64,
+    },
     /// Only receive remote write, count samples, and print the count when asked (GET /count).
     Sink {
         /// Where to listen.
@@ -39,6 +50,8 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Scrape(options) => scrape::run(&options),
         Command::Status(options) => status::run(&options),
+        Command::Instructions => instructions::count(),
+        Command::Part { part, runs } => instructions::run(&part, runs),
         Command::Sink { listen } => sink::serve(listen),
     }
 }

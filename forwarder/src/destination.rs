@@ -16,21 +16,23 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use kit::Clock;
+use kit::metrics::Share;
 use model::{Batch, BatchSink, Labels, Memo, Role, Samples, Selection};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
-use self::append::{Appender, Page, Scatter};
+use self::append::{Appender, Page, Scatter, stencil};
 use self::plan::{Form, Plan};
 use self::rules::LabelRules;
 use self::thinning::Thinning;
-use crate::block::Counts;
+use crate::block::{Counts, Encoding};
 use crate::config::DestinationConfig;
 use crate::dead_letters::DeadLetters;
 use crate::delivery::SearchBudget;
 use crate::disk::{Keeper, KeeperConfig};
+use crate::encode::Stencil;
 use crate::ledger::{Ledger, Reason};
 use crate::metadata::{self, SeenFamilies};
 use crate::metrics::Meters;
@@ -44,6 +46,9 @@ use crate::shard::Shard;
 /// A source with more series than this is spread over shards series by series; a smaller one goes
 /// to one shard as a whole, which scatters nothing and compresses better. Decided once a source.
 const SERIES_OF_A_LARGE_SOURCE: usize = 10_000;
+/// A stencil is made for a page that came so often as it is: making it costs about as much as three
+/// pages without one.
+const USES_BEFORE_STENCIL: u8 = 2;
 /// Where queues on disk are in the daemon's folder.
 const QUEUES_FOLDER: &str = "queues";
 /// `best_effort` series are not taken while the queue is fuller than this.
@@ -100,6 +105,11 @@ struct Notes {
 struct Planned {
     plan: Plan,
     scatter: Option<Scatter>,
+    /// Made when the plan is used for the [third](USES_BEFORE_STENCIL) time: pages that change each
+    /// time have none.
+    stencil: Option<(Stencil, Share)>,
+    /// How often it was used, as far as that matters.
+    uses: u8,
 }
 
 // === impl Destination ===
@@ -368,6 +378,7 @@ impl BatchSink for Destination {
                 timestamp_ms: batch.timestamp_ms,
                 wants: self.config.wants,
                 sheds,
+                stencil: planned.stencil.as_ref().map(|(stencil, _)| stencil),
             };
             came += match too_soon && !thinning::only_ends_series(samples) {
                 true => self.thin_out(&page),
@@ -443,14 +454,17 @@ impl Notes {
         let layout = &samples.layout;
         let known = slot.take();
         let mut planned = match known {
-            Some(known) if known.plan.is_for(layout.id(), selection) => known,
+            Some(mut known) if known.plan.is_for(layout.id(), selection) => {
+                known.follow(samples, destination, scatter_over);
+                known
+            }
             known => {
                 let before = known.as_ref().map(|known| &known.plan);
                 let plan = Plan::make(samples, selection, &destination.rules, before);
                 if samples.role == Role::Page && destination.config.metadata.is_some() {
                     destination.families.see(layout, selection);
                 }
-                Planned { plan, scatter: None }
+                Planned { plan, scatter: None, stencil: None, uses: 1 }
             }
         };
         let scattered = planned.scatter.as_ref().map(Scatter::shards);
@@ -458,5 +472,34 @@ impl Notes {
             planned.scatter = scatter_over.map(|shards| Scatter::new(layout, shards));
         }
         slot.insert(planned)
+    }
+}
+
+// === impl Planned ===
+
+impl Planned {
+    /// Makes a stencil for the page that came again, and forgets it where it is of no use.
+    fn follow(
+        &mut self,
+        samples: &Samples,
+        destination: &Destination,
+        scatter_over: Option<usize>,
+    ) {
+        let is_useful = samples.role == Role::Page
+            && destination.module.format().encoding == Encoding::RemoteWrite1
+            && scatter_over.is_none();
+        if !is_useful {
+            (self.stencil, self.uses) = (None, 0);
+        } else if self.uses < USES_BEFORE_STENCIL {
+            self.uses += 1;
+        } else if self.uses == USES_BEFORE_STENCIL {
+            self.uses += 1;
+            let stencil = stencil(samples, &self.plan, destination.rules.external());
+            self.stencil = stencil.map(|stencil| {
+                let mut share = Share::of(&destination.meters.stencil_bytes);
+                share.set(stencil.memory_bytes());
+                (stencil, share)
+            });
+        }
     }
 }

@@ -24,7 +24,7 @@ use model::{Exemplar, Family, Histogram, Labels, PairId, PairTable};
 pub(crate) use as_json::as_json_lines;
 pub(crate) use histogram::CUSTOM_BOUNDS_SCHEMA;
 pub(crate) use json_lines::JsonLines;
-pub(crate) use remote_write1::{RemoteWrite1, metadata_request};
+pub(crate) use remote_write1::{RemoteWrite1, Stencil, StencilBuilder, metadata_request};
 pub(crate) use remote_write2::RemoteWrite2;
 pub(crate) use rewrite::{to_remote_write1, without_older_than};
 pub(crate) use split::split;

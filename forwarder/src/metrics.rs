@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use kit::Chain;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::Instant;
 
@@ -42,6 +43,8 @@ pub(crate) struct Meters {
     /// Samples delivered a second, as the bits of an `f64`.
     delivered_per_s: AtomicU64,
     delivery: Mutex<Delivery>,
+    /// Memory of the stencils of all sources.
+    pub(crate) stencil_bytes: Gauge,
 }
 
 /// Requests that carry metadata alone; counted in families.
@@ -89,6 +92,7 @@ impl Default for Meters {
             desired_shards: AtomicU64::new(0),
             delivered_per_s: AtomicU64::new(0),
             delivery: Mutex::default(),
+            stencil_bytes: Gauge::default(),
         }
     }
 }

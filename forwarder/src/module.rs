@@ -189,7 +189,7 @@ impl<T: Any + PartialEq + Serialize + Send + Sync> Settings for T {
 }
 
 /// Which of the rarer kinds of sample a destination is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Wants {
     /// Exemplars.
     pub exemplars: bool,

@@ -2,6 +2,7 @@
 //!
 //! To add one: write `modules/<name>.rs`, then add its `mod` line and its row here.
 
+mod blackhole;
 mod exec;
 mod file;
 mod http;
@@ -31,4 +32,5 @@ pub const MODULES: &[ModuleKind] = &[
     file::KIND,         // lines of JSON appended to a file
     exec::KIND,         // lines of JSON into a child process
     stdout::KIND,       // lines of JSON for people
+    blackhole::KIND,    // nothing: for measurements
 ];

@@ -107,6 +107,14 @@ impl Reader {
     }
 }
 
+/// Inflates a compressed body as an answer's. Says how long the page is.
+///
+/// # Errors
+/// When it is no gzip.
+pub fn inflate(body: &[u8]) -> Result<usize, String> {
+    crate::scrape::inflate_with(body, u64::MAX, <[u8]>::len).map_err(|error| error.to_string())
+}
+
 /// What stands between the pages of one input for a fuzz target.
 const PAGE_SEPARATOR: &[u8] = b"\n--\n";
 

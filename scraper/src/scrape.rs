@@ -27,6 +27,7 @@ use buffers::Buffer;
 pub(crate) use buffers::Buffers;
 use connection::Connection;
 use inflate::InflateError;
+pub(crate) use inflate::with_page as inflate_with;
 
 mod buffers;
 mod connection;

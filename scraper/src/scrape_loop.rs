@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use kit::Shutdown;
+use kit::metrics::Share;
 use model::{Memo, Moment, Source};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -79,6 +80,8 @@ pub(crate) struct Memory {
     cache: PageCache,
     memo: Memo,
     report: ReportLayout,
+    /// Of the cache, for the metrics: its lines, its layout.
+    bytes: [Share; 2],
     /// When the last scrape began.
     last: Option<Moment>,
     failing: bool,
@@ -139,7 +142,9 @@ impl LoopHandle {
 impl Memory {
     fn new(context: &Context, assignment: &Assignment) -> Memory {
         let labels = &assignment.target.labels;
+        let memory = &context.metrics.scrape.memory;
         Memory {
+            bytes: [Share::of(&memory.lines), Share::of(&memory.layouts)],
             source: Source::new(labels.clone()),
             cache: PageCache::new(&context.caches, Arc::clone(&assignment.rules)),
             memo: Memo::default(),

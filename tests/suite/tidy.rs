@@ -14,7 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("forwarder", &["kit", "model"]),
     ("status-sink", &["kit", "model"]),
     ("client", &[]),
-    ("bench", &[]),
+    ("bench", &["forwarder", "kit", "model", "scraper"]),
     (".", &["forwarder", "kit", "model", "scraper", "status-sink"]),
 ];
 

@@ -1,6 +1,7 @@
 //! The samples of one page into the open blocks of shards, by plan: the hot path.
 //!
-//! In the steady state a sample costs a look at its value and the copying of its labels.
+//! In the steady state a sample costs a look at its value and the copying of ready bytes: for
+//! remote write 1.0 those of a [`Stencil`], else those of its labels.
 
 use std::ops::Range;
 use std::sync::{Arc, MutexGuard};
@@ -9,7 +10,10 @@ use model::{Layout, PairTable, Samples, is_absent};
 
 use super::plan::{Form, Plan, Run};
 use crate::block::{Counts, Encoding};
-use crate::encode::{AddedLabel, At, CUSTOM_BOUNDS_SCHEMA, Encode, Encoder, Insertion, Series};
+use crate::encode::{
+    AddedLabel, At, CUSTOM_BOUNDS_SCHEMA, Encode, Encoder, Insertion, RemoteWrite1, Series,
+    Stencil, StencilBuilder,
+};
 use crate::ledger::{Ledger, Reason};
 use crate::module::Wants;
 use crate::shard::{OpenBlock, Shard};
@@ -24,6 +28,8 @@ pub(super) struct Page<'p> {
     pub(super) wants: Wants,
     /// Whether series of best effort are left out.
     pub(super) sheds: bool,
+    /// Ready bytes, if there are some.
+    pub(super) stencil: Option<&'p Stencil>,
 }
 
 /// Appends to one shard, sealing blocks as they get full, and keeps the books.
@@ -35,6 +41,8 @@ pub(super) struct Appender<'a> {
     unbooked: Counts,
     appended: Counts,
     began: bool,
+    /// Samples at the end of the block that are of neighbours in the plan, up to the next series.
+    chain: usize,
 }
 
 /// Where the labels of a run's series come from.
@@ -52,9 +60,17 @@ struct Stretch<'p> {
     table: &'p PairTable,
     labels: RunLabels<'p>,
     series: Range<usize>,
+    /// How many series of the plan come before `series`.
+    nth: usize,
     /// More than this many samples do not fit into the block.
     room: u64,
 }
+
+/// Neighbours that a block must end with for the next series to be taken from a stencil: the one
+/// before it, and one more for the timestamp in front of that one.
+const CHAIN_MIN: usize = 2;
+/// A page in which one of so many series has no value of its own is not worth a stencil.
+const ABSENT_SHARE_MAX: usize = 8;
 
 // === impl Page ===
 
@@ -126,8 +142,8 @@ impl<'a> Appender<'a> {
     pub(super) fn new(shard: &'a Shard, encoding: Encoding, ledger: &'a Ledger) -> Appender<'a> {
         let mut open = shard.open();
         open.prefer(encoding);
-        let (unbooked, appended, began) = Default::default();
-        Appender { shard, open, ledger, unbooked, appended, began }
+        let (unbooked, appended, began, chain) = Default::default();
+        Appender { shard, open, ledger, unbooked, appended, began, chain }
     }
 
     /// What was appended so far.
@@ -139,11 +155,14 @@ impl<'a> Appender<'a> {
     pub(super) fn page(&mut self, page: &Page<'_>) {
         self.hold(page);
         let table = page.samples.layout.symbols().read();
-        for run in page.plan.runs() {
-            if let Some(labels) = page.labels_of(run) {
-                let series = run.series.start as usize..run.series.end as usize;
-                self.values(page, &table, labels, series);
+        let mut nth = 0;
+        for run in page.plan.runs().iter().filter(|run| run.form != Form::Dropped) {
+            let series = run.series.start as usize..run.series.end as usize;
+            match page.labels_of(run) {
+                Some(labels) => self.values(page, &table, labels, series.clone(), nth),
+                None => self.chain = 0,
             }
+            nth += series.len();
         }
         if !page.samples.is_plain() {
             self.rarer(page, &table, |_| true);
@@ -160,7 +179,7 @@ impl<'a> Appender<'a> {
             let run = runs.peek().filter(|run| run.series.start <= *at);
             if let Some(labels) = run.and_then(|run| page.labels_of(run)) {
                 let at = *at as usize;
-                self.values(page, &table, labels, at..at + 1);
+                self.values(page, &table, labels, at..at + 1, 0);
             }
         }
         if !page.samples.is_plain() {
@@ -181,12 +200,16 @@ impl<'a> Appender<'a> {
         table: &PairTable,
         labels: RunLabels<'_>,
         mut series: Range<usize>,
+        mut nth: usize,
     ) {
         loop {
             let room = self.room(page);
-            let stretch = Stretch { page: *page, table, labels, series: series.clone(), room };
+            let stretch = Stretch { page: *page, table, labels, series: series.clone(), nth, room };
             let (next, samples) = match &mut self.open.encoder {
-                Encoder::RemoteWrite1(encoder) => stretch.put(&mut **encoder),
+                Encoder::RemoteWrite1(encoder) => match page.stencil {
+                    Some(stencil) => stretch.put_ready(encoder, stencil, &mut self.chain),
+                    None => stretch.put(&mut **encoder),
+                },
                 Encoder::RemoteWrite2(encoder) => stretch.put(&mut **encoder),
                 Encoder::JsonLines(encoder) => stretch.put(encoder),
             };
@@ -194,7 +217,7 @@ impl<'a> Appender<'a> {
             if next == series.end {
                 return;
             }
-            series.start = next;
+            (series.start, nth) = (next, nth + next - series.start);
         }
     }
 
@@ -262,6 +285,7 @@ impl<'a> Appender<'a> {
         }
         self.book();
         self.shard.seal(&mut self.open);
+        self.chain = 0;
         self.hold(page);
         self.shard.room(&self.open).max(1)
     }
@@ -331,6 +355,60 @@ impl Stretch<'_> {
         }
         (self.series.end, samples)
     }
+
+    /// As [`Stretch::put`], by ready bytes where that can be. `chain` is kept.
+    fn put_ready(
+        &self,
+        encoder: &mut RemoteWrite1,
+        stencil: &Stencil,
+        chain: &mut usize,
+    ) -> (usize, u64) {
+        let Stretch { page, table, labels, series, nth, room } = self;
+        let values = &page.samples.values[series.clone()];
+        let (mut at, mut samples) = (0, 0);
+        while at < values.len() {
+            if is_absent(values[at]) {
+                (at, *chain) = (at + 1, 0);
+                continue;
+            }
+            let left = (room - samples) as usize;
+            if left == 0 {
+                break;
+            }
+            let is_ready = *chain >= CHAIN_MIN && stencil.has(nth + at);
+            let count = if is_ready && encoder.has_usual_stamp() {
+                let end = values.len().min(at.saturating_add(left));
+                encoder.stencilled(stencil, nth + at, &values[at..end])
+            } else {
+                let series = page.series(table, *labels, series.start + at);
+                let moment = At { timestamp_ms: page.timestamp_ms, started_ms: 0 };
+                encoder.sample(&series, values[at], moment);
+                1
+            };
+            (at, samples, *chain) = (at + count, samples + count as u64, *chain + count);
+        }
+        (series.start + at, samples)
+    }
+}
+
+/// The stencil of all series that `plan` takes; none if too few of them have a value.
+pub(super) fn stencil(samples: &Samples, plan: &Plan, external: &[AddedLabel]) -> Option<Stencil> {
+    let absent = samples.values.iter().filter(|value| is_absent(**value)).count();
+    if absent * ABSENT_SHARE_MAX > samples.values.len() {
+        return None;
+    }
+    let (timestamp_ms, wants, sheds, stencil) = Default::default();
+    let page = Page { samples, plan, external, timestamp_ms, wants, sheds, stencil };
+    let table = samples.layout.symbols().read();
+    let mut builder = StencilBuilder::new(samples.values.len());
+    for run in plan.runs() {
+        if let Some(labels) = page.labels_of(run) {
+            for at in run.series.start as usize..run.series.end as usize {
+                builder.push(&page.series(&table, labels, at));
+            }
+        }
+    }
+    Some(builder.build())
 }
 
 /// Which shard each series of a large source goes to.
@@ -366,3 +444,6 @@ impl Scatter {
         &self.by_shard[shard]
     }
 }
+
+#[cfg(test)]
+mod tests;

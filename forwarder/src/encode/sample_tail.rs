@@ -1,5 +1,5 @@
-//! The `samples` field of a series, which both versions of remote write have: the same bytes but
-//! for the value, for all samples of one timestamp.
+//! The `samples` field of a series of remote write 2.0: the same bytes but for the value, for all
+//! samples of one timestamp.
 
 use super::wire::{bytes_tag, fixed64_tag, put_int64, varint_tag};
 
@@ -56,18 +56,6 @@ impl SampleTail {
             USUAL_FULL_BYTES => out.extend_from_slice(&self.full[..USUAL_FULL_BYTES]),
             bytes => out.extend_from_slice(&self.full[..bytes]),
         }
-    }
-
-    /// The field with this value, and how many of the bytes it has.
-    #[inline]
-    pub(super) fn of(&self, value: f64) -> ([u8; 22], usize) {
-        let mut bytes = self.full;
-        if value.to_bits() == 0 {
-            bytes[..self.zero.len()].copy_from_slice(&self.zero);
-            return (bytes, usize::from(self.zero_bytes));
-        }
-        bytes[VALUE..VALUE + 8].copy_from_slice(&value.to_le_bytes());
-        (bytes, usize::from(self.full_bytes))
     }
 
     pub(super) fn timestamp_ms(&self) -> i64 {

@@ -161,6 +161,9 @@ const GAUGES: &[Row<f64>] = &[
     ("queued_memory_bytes", "The part of queued_bytes that is in memory.", |now| {
         now.destination.queue.load().memory_bytes as f64
     }),
+    ("stencil_memory_bytes", "Ready bytes of pages that come again and again.", |now| {
+        now.destination.meters.stencil_bytes.get() as f64
+    }),
     ("oldest_queued_seconds", "Age of the oldest sealed block that waits.", |now| {
         now.destination.queue.load().oldest.map_or(0.0, |waited| waited.as_secs_f64())
     }),

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
@@ -22,6 +25,8 @@ pub(crate) struct ScrapeMetrics {
     pub(crate) loop_panics: Counter,
     /// Lines for scrape failure logs that found no room in the queue.
     pub(crate) failure_log_dropped: Counter,
+    /// Memory of what is remembered of pages.
+    pub(crate) memory: MemoryMetrics,
     exceeded_sample_limit: Counter,
     exceeded_label_limits: Counter,
     exceeded_bucket_limit: Counter,
@@ -31,6 +36,23 @@ pub(crate) struct ScrapeMetrics {
     interval_length: Summary<IntervalLabel>,
     interval_length_histogram: Histograms<IntervalLabel>,
     duration: Histogram,
+}
+
+/// Bytes of what is remembered of pages, by what it is for. Clone freely.
+#[derive(Debug, Clone)]
+pub(crate) struct MemoryMetrics {
+    /// What the lines of each target mean.
+    pub(crate) lines: Gauge,
+    /// The series of each target.
+    pub(crate) layouts: Gauge,
+    /// Label pairs, which all targets share.
+    pub(crate) label_pairs: Gauge,
+}
+
+/// What memory is for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PurposeLabel {
+    purpose: &'static str,
 }
 
 // === impl ScrapeMetrics ===
@@ -74,6 +96,7 @@ impl ScrapeMetrics {
                 "rollcall_scrape_failure_log_dropped_lines",
                 "Lines for scrape failure logs that found no room in the queue",
             ),
+            memory: MemoryMetrics::register(to),
             interval_length: Summary::register(to, "prometheus_target_interval_length_seconds"),
             interval_length_histogram: histograms(
                 to,
@@ -120,5 +143,20 @@ impl ScrapeMetrics {
     /// A scrape is over.
     pub(crate) fn finished(&self, took: Duration) {
         self.duration.observe(took.as_secs_f64());
+    }
+}
+
+// === impl MemoryMetrics ===
+
+impl MemoryMetrics {
+    fn register(to: &mut Registry) -> MemoryMetrics {
+        let family: Family<PurposeLabel, Gauge> = registered(
+            to,
+            "rollcall_scrape_memory_bytes",
+            "Memory of what is remembered of pages",
+            Family::default(),
+        );
+        let of = |purpose| family.get_or_create(&PurposeLabel { purpose }).clone();
+        MemoryMetrics { lines: of("lines"), layouts: of("layouts"), label_pairs: of("label_pairs") }
     }
 }

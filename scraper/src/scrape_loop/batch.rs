@@ -77,7 +77,20 @@ impl ScrapeLoop {
             let outcome = failure.map_or(Outcome::Complete, Outcome::Failed);
             self.send(sent, timestamp_ms, outcome, room, samples);
         });
+        self.account();
         self.context.metrics.scrape.finished(self.context.clock.now().since(started));
+    }
+
+    /// Says how much memory the target takes.
+    fn account(&mut self) {
+        let cache = &self.memory.cache;
+        let layout = cache.layout().map_or(0, |layout| layout.memory_bytes());
+        let [lines, layouts] = &mut self.memory.bytes;
+        lines.set(cache.memory_bytes() - layout);
+        if layouts.set(layout) {
+            let pairs = i64::try_from(self.context.symbols.memory_bytes()).unwrap_or(i64::MAX);
+            self.context.metrics.scrape.memory.label_pairs.set(pairs);
+        }
     }
 
     /// The target is scraped no more: ends every series, except those that `stays` names.

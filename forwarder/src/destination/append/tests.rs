@@ -1,0 +1,131 @@
+//! Ready bytes are the bytes that would be written anew: pages by chance, with and without them.
+
+use kit::ManualClock;
+use model::{Family, LayoutBuilder, MetricType, Role, STALE_MARKER, Selection, Symbols};
+use proptest::prelude::*;
+
+use super::*;
+use crate::destination::rules::LabelRules;
+use crate::queue::{Lane, Limits, Order, Origin, Place, Queue};
+
+const UNBOUNDED: Limits =
+    Limits { samples_max: u64::MAX, bytes_max: u64::MAX, spill_bytes: u64::MAX };
+
+type Text = Vec<(String, String)>;
+
+/// A series much like the one before it, seldom a very different one.
+fn any_series() -> impl Strategy<Value = Text> {
+    let mode = proptest::sample::select(vec!["idle", "iowait", "user", "a longer text"]);
+    let long = prop_oneof![20 => Just(0_usize), 1 => 200..400_usize, 1 => 40_000..70_000_usize];
+    (0..300_u32, mode, 0..4_u32, long, 0..40_u32).prop_map(|(cpu, mode, more, long, many)| {
+        let mut labels = vec![
+            ("__name__".to_owned(), format!("node_{}_seconds", cpu % 3)),
+            ("cpu".to_owned(), cpu.to_string()),
+            ("instance".to_owned(), "127.1.0.1:9100".to_owned()),
+            ("mode".to_owned(), mode.to_owned()),
+        ];
+        if more == 1 {
+            labels.push(("rack".to_owned(), format!("r{}", cpu % 5)));
+        }
+        if long > 0 {
+            labels.push(("text".to_owned(), "x".repeat(long)));
+        }
+        if many > 36 {
+            labels.extend((0..many).map(|at| (format!("z{at:02}"), cpu.to_string())));
+        }
+        labels
+    })
+}
+
+fn any_value() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        20 => (0..100_u32).prop_map(f64::from),
+        10 => Just(1.0),
+        10 => any::<f64>().prop_filter("a value", |value| !is_absent(*value)),
+        1 => Just(STALE_MARKER),
+        1 => Just(model::ABSENT),
+    ]
+}
+
+/// A destination's shard, without a destination.
+struct Bench {
+    queue: Arc<Queue>,
+    shard: Shard,
+    lane: Lane,
+    ledger: Arc<Ledger>,
+}
+
+impl Bench {
+    fn new(samples_max: u64) -> Bench {
+        let ledger = Arc::new(Ledger::default());
+        let clock = ManualClock::at(0);
+        let queue = Queue::new(UNBOUNDED, Order::OldestFirst, Arc::clone(&ledger), clock, None);
+        let queue = Arc::new(queue);
+        let shard =
+            Shard::new(Arc::clone(&queue), Origin::default(), Encoding::RemoteWrite1, samples_max);
+        let lane = shard.lane;
+        Bench { queue, shard, lane, ledger }
+    }
+
+    fn append(&self, page: &Page<'_>) {
+        Appender::new(&self.shard, Encoding::RemoteWrite1, &self.ledger).page(page);
+    }
+
+    /// What was sealed, decompressed.
+    fn plain_blocks(&self) -> Vec<(Counts, Vec<u8>)> {
+        self.shard.flush();
+        let mut blocks = Vec::new();
+        while let Some(taken) = self.queue.pop(self.lane) {
+            let Place::Memory(block) = taken.place else { panic!("no disk is configured") };
+            blocks.push((block.counts, block.plain_bytes().unwrap().to_vec()));
+        }
+        blocks
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn pages_by_stencil_are_the_pages_by_label(
+        series in proptest::collection::btree_set(any_series(), 1..200),
+        order in any::<u64>(),
+        pages in proptest::collection::vec(proptest::collection::vec(any_value(), 200), 1..4),
+        samples_max in prop_oneof![1..5_u64, 5..1000_u64],
+        has_external in any::<bool>(),
+        timestamp_ms in prop_oneof![5 => Just(1_700_000_000_000_i64), 1 => Just(0), 1 => Just(77)],
+    ) {
+        let symbols = Symbols::new();
+        let family = Arc::new(Family { kind: MetricType::Gauge, ..Family::default() });
+        let mut series: Vec<Text> = series.into_iter().collect();
+        let len = series.len();
+        series.rotate_left(order as usize % len);
+        let mut builder = LayoutBuilder::new(&symbols);
+        for labels in &series {
+            builder.push(labels.iter().map(|(name, value)| (&**name, &**value)), &family);
+        }
+        let layout = builder.build();
+        let external: &[(&str, &str)] = if has_external { &[("cluster", "c1"), ("zone", "z")] } else { &[] };
+        let rules = LabelRules::new(&external.iter().copied().collect(), &[], Vec::new());
+        let [ready, anew] = [Bench::new(samples_max), Bench::new(samples_max)];
+        for (at, values) in pages.iter().enumerate() {
+            let values = values[..len].to_vec();
+            let samples = Samples::plain(Role::Page, Arc::clone(&layout), values);
+            let plan = Plan::make(&samples, &Selection::All, &rules, None);
+            let stencil = stencil(&samples, &plan, rules.external());
+            let mut page = Page {
+                samples: &samples,
+                plan: &plan,
+                external: rules.external(),
+                timestamp_ms: timestamp_ms + at as i64,
+                wants: Wants::default(),
+                sheds: false,
+                stencil: stencil.as_ref(),
+            };
+            ready.append(&page);
+            page.stencil = None;
+            anew.append(&page);
+        }
+        prop_assert_eq!(ready.plain_blocks(), anew.plain_blocks());
+    }
+}
