@@ -14,6 +14,7 @@ mod cost;
 mod expression;
 mod fields;
 mod labels;
+mod pattern;
 mod subject;
 mod text;
 mod trigger;
@@ -44,6 +45,8 @@ pub(crate) trait Subject: Send + Sync + fmt::Debug {
     fn field(&self, at: usize) -> Option<Scalar<'_>>;
     /// The status (`True`, `False`, `Unknown`) of a condition.
     fn condition(&self, name: &str) -> Option<&str>;
+    /// The types of all conditions, and their statuses.
+    fn conditions(&self) -> Vec<(&str, &str)>;
 }
 
 /// What a selector may name, for one kind.

@@ -12,8 +12,28 @@ pub(super) const STEPS_MAX: u64 = 20_000;
 /// What a field of an object is taken to hold.
 const FIELD_BYTES: u64 = 64;
 
-/// Steps of building and running a regular expression once.
+/// Steps of running a regular expression once.
 const REGEX_STEPS: u64 = 500;
+
+/// Functions and operators whose value is a truth, whatever they are given.
+const TRUTHS: &[&str] = &[
+    "_&&_",
+    "_||_",
+    "!_",
+    "_==_",
+    "_!=_",
+    "_>=_",
+    "_<=_",
+    "_>_",
+    "_<_",
+    "@in",
+    "@not_strictly_false",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "bool",
+];
 
 /// From above: what a (part of an) expression costs, and how large its value is.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,7 +74,8 @@ fn call_cost<'e>(call: &'e CallExpr, scope: &mut Scope<'e>) -> Cost {
     let all = sum(arguments.map(|argument| &argument.expr), scope);
     let extra = if call.func_name == "matches" { REGEX_STEPS } else { 0 };
     // What a call reads it reads once; no function of ours makes more than it is given.
-    Cost { steps: all.steps.saturating_add(all.size / 8).saturating_add(1 + extra), ..all }
+    let size = if TRUTHS.contains(&call.func_name.as_str()) { 1 } else { all.size };
+    Cost { steps: all.steps.saturating_add(all.size / 8).saturating_add(1 + extra), size }
 }
 
 fn comprehension_cost<'e>(it: &'e ComprehensionExpr, scope: &mut Scope<'e>) -> Cost {

@@ -8,11 +8,12 @@
 
 use std::sync::{Arc, LazyLock};
 
-use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo};
+use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo};
 use cel::common::types::{CelBool, CelNull};
 use cel::common::value::Val;
 use cel::{Context, Env, ExecutionError, ParseErrors, Program, Value};
 
+use super::pattern::Patterns;
 use super::view::View;
 use super::{Scalar, SelectorError, Subject, Vocabulary, cost};
 use crate::value::ValueType;
@@ -22,12 +23,6 @@ const SOURCE_BYTES_MAX: usize = 2048;
 
 /// Parts of an expression inside each other: evaluation is recursive, on a stack of 2 MiB.
 const DEPTH_MAX: usize = 64;
-
-/// The product of the counted repetitions (`{3,50}`) in a pattern, which multiply its size.
-const PATTERN_REPEATS_MAX: u64 = 1000;
-
-/// Bytes of a pattern.
-const PATTERN_BYTES_MAX: usize = 256;
 
 /// Functions and operators that may be called.
 const FUNCTIONS: &[&str] = &[
@@ -70,6 +65,9 @@ static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 #[derive(Debug)]
 pub(super) struct Expression {
     program: Program,
+    /// That of the program, with variables for its patterns.
+    expression: IdedExpr,
+    patterns: Patterns,
     fields: Vec<Box<str>>,
     reads_old: bool,
 }
@@ -96,13 +94,17 @@ impl Expression {
         };
         check.visit(program.expression(), 0)?;
         let reads_old = check.reads_old;
+        let places = program.source_info();
+        let at = |id, reason| SelectorError::at(character(places, id), reason);
+        let mut expression = program.expression().clone();
+        let patterns = Patterns::lift(&mut expression, &at)?;
         let steps = cost::of(program.expression()).steps;
         if steps > cost::STEPS_MAX {
             let most = cost::STEPS_MAX;
             let reason = format!("the expression may take {steps} steps, more than {most}");
             return Err(SelectorError::at(1, reason));
         }
-        let expression = Expression { program, fields, reads_old };
+        let expression = Expression { program, expression, patterns, fields, reads_old };
         expression.try_on(&Sample::of(vocabulary))?;
         Ok(expression)
     }
@@ -115,7 +117,7 @@ impl Expression {
     /// Evaluates; what fails is not true.
     pub(super) fn is_true(&self, object: Option<&dyn Subject>, old: Option<&dyn Subject>) -> bool {
         self.with_context(object, old, |context| {
-            let value = Value::resolve_val(self.program.expression(), context);
+            let value = Value::resolve_val(&self.expression, context);
             value.is_ok_and(|value| value.downcast_ref::<CelBool>().is_some_and(|it| *it.inner()))
         })
     }
@@ -137,6 +139,9 @@ impl Expression {
         if self.reads_old {
             context.add_variable_as_val("old", view(old));
         }
+        for (name, pattern) in self.patterns.variables() {
+            context.add_variable_as_val(name, Box::new(pattern));
+        }
         run(&context)
     }
 
@@ -144,7 +149,7 @@ impl Expression {
     fn try_on(&self, sample: &Sample) -> Result<(), SelectorError> {
         self.with_context(Some(sample), Some(sample), |context| {
             let mut parts = Vec::new();
-            gather(self.program.expression(), &mut parts);
+            gather(&self.expression, &mut parts);
             for part in parts {
                 if let Err(error) = Value::resolve_val(part, context)
                     && is_certain(&error)
@@ -152,7 +157,7 @@ impl Expression {
                     return Err(self.wrong(part, error.to_string()));
                 }
             }
-            let whole = self.program.expression();
+            let whole = &self.expression;
             match Value::resolve_val(whole, context) {
                 Ok(value) if value.downcast_ref::<CelBool>().is_none() => {
                     let found = value.get_type().name().to_owned();
@@ -210,7 +215,17 @@ fn syntax(source: &str, errors: &ParseErrors) -> SelectorError {
         .take(usize::try_from(line - 1).unwrap_or(0))
         .map(|line| line.chars().count())
         .sum();
-    SelectorError::at(before + usize::try_from(column).unwrap_or(0).max(1), first.msg.clone())
+    let at = before + usize::try_from(column).unwrap_or(0).max(1);
+    SelectorError::at(at, in_words(&first.msg))
+}
+
+/// What the parser says, without what only its authors understand.
+fn in_words(message: &str) -> String {
+    if message.contains("Recursion limit") {
+        return format!("more than {DEPTH_MAX} parts inside each other");
+    }
+    let short = message.split(" expecting {").next().unwrap_or_default();
+    short.trim_start_matches("Syntax error: ").to_owned()
 }
 
 fn character(places: &SourceInfo, id: u64) -> usize {
@@ -244,9 +259,7 @@ impl<'e> Check<'e> {
                 if !FUNCTIONS.contains(&call.func_name.as_str()) {
                     return Err(self.error(part.id, format!("no function {:?}", call.func_name)));
                 }
-                if call.func_name == "matches" {
-                    self.pattern(part.id, call.args.last())?;
-                }
+                self.no_whole(call)?;
                 let parts = call.target.as_deref().into_iter().chain(&call.args);
                 parts.into_iter().try_for_each(|argument| self.visit(argument, deeper))
             }
@@ -307,29 +320,35 @@ impl<'e> Check<'e> {
         if known { Ok(()) } else { Err(self.error(id, format!("{what} has no {name:?}"))) }
     }
 
-    fn pattern(&self, id: u64, pattern: Option<&IdedExpr>) -> Result<(), SelectorError> {
-        let Some(Expr::Literal(LiteralValue::String(text))) = pattern.map(|it| &it.expr) else {
-            return Err(self.error(id, "the pattern of matches() must be a literal"));
-        };
-        if text.inner().len() > PATTERN_BYTES_MAX {
-            let reason = format!("a pattern of more than {PATTERN_BYTES_MAX} bytes");
-            return Err(self.error(id, reason));
+    /// `object`, `object.metadata` and the like are not values: nothing equals them but null.
+    fn no_whole(&self, call: &CallExpr) -> Result<(), SelectorError> {
+        let compares = ["_==_", "_!=_"].contains(&call.func_name.as_str());
+        let is_null = |it: &IdedExpr| matches!(it.expr, Expr::Literal(LiteralValue::Null));
+        if !compares || call.args.iter().any(is_null) {
+            return Ok(());
         }
-        let counts = text.inner().split('{').skip(1);
-        let repeats = counts.fold(1_u64, |product, count| {
-            let count = count.split('}').next().unwrap_or_default();
-            let most = count.split(',').filter_map(|number| number.trim().parse::<u64>().ok());
-            product.saturating_mul(most.max().unwrap_or(1).max(1))
-        });
-        if repeats > PATTERN_REPEATS_MAX {
-            let reason = format!("a pattern of more than {PATTERN_REPEATS_MAX} repetitions");
-            return Err(self.error(id, reason));
+        match call.args.iter().find(|argument| is_whole(&argument.expr)) {
+            Some(whole) => {
+                Err(self.error(whole.id, "a whole cannot be compared, only what is in it"))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn error(&self, id: u64, reason: impl Into<String>) -> SelectorError {
         SelectorError::at(character(self.places, id), reason)
+    }
+}
+
+/// Whether a part of an expression is an object, or a part of one that has parts.
+fn is_whole(part: &Expr) -> bool {
+    match part {
+        Expr::Ident(name) => ["object", "old"].contains(&name.as_str()),
+        Expr::Select(select) if !select.test => {
+            let parts = ["metadata", "status", "labels", "conditions"];
+            parts.contains(&select.field.as_str()) && is_whole(&select.operand.expr)
+        }
+        _ => false,
     }
 }
 
@@ -366,5 +385,9 @@ impl Subject for Sample {
 
     fn condition(&self, _name: &str) -> Option<&str> {
         Some("True")
+    }
+
+    fn conditions(&self) -> Vec<(&str, &str)> {
+        vec![("Fresh", "True")]
     }
 }

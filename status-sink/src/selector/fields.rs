@@ -121,6 +121,8 @@ impl<V: Vocabulary> Parser<'_, '_, V> {
 
     fn test(&mut self, sort: ValueType) -> Result<Test, SelectorError> {
         let cursor = &mut self.cursor;
+        cursor.skip_spaces();
+        let operator = *cursor;
         if cursor.eat_word("notin") {
             return Ok(Test::NotIn(self.set(sort)?));
         } else if cursor.eat_word("in") {
@@ -142,7 +144,7 @@ impl<V: Vocabulary> Parser<'_, '_, V> {
             () => return Ok(Test::Exists),
         };
         if sort == ValueType::Bool {
-            return Err(cursor.error("true and false have no order"));
+            return Err(operator.error("true and false have no order"));
         }
         Ok(Test::Order(wanted, self.operand(sort, Ends::Term)?))
     }

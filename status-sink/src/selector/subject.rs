@@ -30,6 +30,11 @@ impl Subject for Object {
     fn condition(&self, name: &str) -> Option<&str> {
         Some(Object::condition(self, name)?.status.word())
     }
+
+    fn conditions(&self) -> Vec<(&str, &str)> {
+        let all = Object::conditions(self).iter();
+        all.map(|condition| (condition.name.as_str(), condition.status.word())).collect()
+    }
 }
 
 impl Vocabulary for Kind {

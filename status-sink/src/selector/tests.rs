@@ -57,6 +57,10 @@ impl Subject for Vm {
     fn condition(&self, name: &str) -> Option<&str> {
         (name == "Fresh").then_some("False")
     }
+
+    fn conditions(&self) -> Vec<(&str, &str)> {
+        vec![("Fresh", "False")]
+    }
 }
 
 fn compile(labels: &str, fields: &str) -> Result<Selector, String> {
@@ -186,7 +190,7 @@ fn field_selectors_that_mean_nothing_are_refused_with_the_place() {
         ("status.cpu>many", "character 12: \"many\" is not a number"),
         ("status.cpu=NaN", "character 12: \"NaN\" is not a number"),
         ("status.ha=yes", "character 11: \"yes\" is neither true nor false"),
-        ("status.ha>true", "character 11: true and false have no order"),
+        ("status.ha>true", "character 10: true and false have no order"),
         ("(status.ha=true", "character 16: expected a closing parenthesis, found the end"),
         ("status.ha=true)", "character 15: expected `,`, `&&`, `||` or the end, found ')'"),
         ("status.state=\"run", "character 14: this quote is never closed"),
@@ -216,6 +220,14 @@ fn cel_sees_the_object() {
         ("['stopped', 'running'].exists(s, s == object.status.state)", true),
         ("object.status.conditions.Fresh == 'False'", true),
         ("object.status.host.matches('^h[0-9]+$')", true),
+        ("object.status.host.matches('^x') || object.status.state.matches('ing$')", true),
+        ("matches(object.status.host, '^h')", true),
+        ("['^h', 'x'].exists(x, x.matches('h'))", true),
+        ("object.status.conditions.exists(c, c.type == 'Fresh' && c.status == 'False')", true),
+        ("object.status.conditions.all(c, c.status == 'True')", false),
+        ("'Fresh' in object.status.conditions", true),
+        ("object.status.conditions['Ready'] == 'True'", false),
+        ("object != null && old == null", true),
         ("size(object.status.state) == 7", true),
         ("object.status.cpu / 0.0 > 1.0", true),
         ("object.metadata.labels['zone'] == 'x'", false),
@@ -236,7 +248,12 @@ fn cel_that_cannot_be_right_is_refused_with_the_place() {
         ("now() > 1", "character 8: no function \"now\""),
         ("object.spec.x == 1", "character 11: object has no \"spec\""),
         ("object.status.host.matches(object.status.state)", "character 31: the pattern"),
-        ("object.status.host.matches('(a{500}){500}')", "character 31: a pattern of more"),
+        ("object.status.host.matches('(a{500}){500}')", "character 31: a pattern that is too"),
+        (r"object.status.host.matches('\\p{L}{900}')", "character 31: a pattern that is too"),
+        ("object.status.host.matches('(')", "character 31: not a pattern: unclosed group"),
+        ("object == old", "character 5: a whole cannot be compared"),
+        ("true && object.metadata.labels != old.metadata.labels", "character 28: a whole cannot"),
+        ("object.status == object.status", "character 11: a whole cannot"),
     ] {
         check_refused("", &format!("cel:{source}"), &format!("fieldSelector {want}"));
     }
