@@ -19,12 +19,14 @@ mod accept;
 mod apply;
 mod body;
 mod bulk;
+mod deletion;
 mod discovery;
 mod document;
 mod failure;
 mod frames;
 mod list;
 mod objects;
+mod observed;
 mod openapi;
 mod options;
 mod page;
@@ -32,6 +34,7 @@ mod patch;
 mod place;
 mod receive;
 mod root;
+mod strict;
 mod summary;
 mod table;
 mod versions;
@@ -48,8 +51,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
-use axum::response::Response;
-use axum::routing::{any, get, post};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use http::{StatusCode, Uri};
 use kit::Clock;
 use tokio::sync::Semaphore;
 
@@ -97,31 +101,20 @@ impl Api {
     /// Everything below `/api`, `/apis`, `/openapi`, and the paths of clients beside them.
     pub(crate) fn routes(self: &Arc<Api>) -> Router {
         let no_method = || async { Failure::method_not_allowed() };
-        let no_path = || async { Failure::no_path() };
-        let collection = get(objects::list_or_watch)
-            .post(objects::create)
-            .delete(objects::delete_collection)
-            .fallback(no_method);
-        let item = get(objects::get)
-            .put(objects::replace)
-            .patch(objects::patch)
-            .delete(objects::delete)
-            .fallback(no_method);
-        let status = get(objects::get)
-            .put(objects::replace_status)
-            .patch(objects::patch_status)
-            .fallback(no_method);
+        let collection =
+            get(objects::list_or_watch).post(objects::create).delete(objects::delete_collection);
+        let item =
+            get(objects::get).put(objects::replace).patch(objects::patch).delete(objects::delete);
+        let status = get(objects::get).put(objects::replace_status).patch(objects::patch_status);
         let bulk = post(bulk::update)
             .get(objects::get)
             .put(objects::replace)
             .patch(objects::patch)
-            .delete(objects::delete)
-            .fallback(no_method);
+            .delete(objects::delete);
         let summary = get(summary::get_or_object)
             .put(objects::replace)
             .patch(objects::patch)
-            .delete(objects::delete)
-            .fallback(no_method);
+            .delete(objects::delete);
         let mut router = Router::new();
         for base in ["/apis/{group}/{version}", "/apis/{group}/{version}/namespaces/{namespace}"] {
             router = router
@@ -139,7 +132,7 @@ impl Api {
             .route("/api", get(root::api))
             .route("/api/", get(root::api))
             .route("/api/v1", get(root::core))
-            .route("/api/v1/write", post(receive::write).fallback(no_method))
+            .route("/api/v1/write", post(receive::write))
             .route("/api/v1/namespaces", get(root::namespaces))
             .route("/api/v1/namespaces/{name}", get(root::namespace))
             .route("/api/v1/events", get(root::events))
@@ -150,7 +143,8 @@ impl Api {
             .route("/apis/{group}/{version}", get(root::resources))
             .route("/openapi/v3", get(root::openapi))
             .route("/openapi/v3/apis/{group}/{version}", get(root::openapi_group))
-            .route("/openapi/{*rest}", any(no_path))
+            .method_not_allowed_fallback(no_method)
+            .fallback(nothing_there)
             .layer(middleware::from_fn_with_state(Arc::clone(self), counted))
             .with_state(Arc::clone(self))
     }
@@ -180,6 +174,12 @@ impl std::fmt::Debug for Api {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Api")
     }
+}
+
+/// Clients of the API hear it in their form; a browser needs no form.
+async fn nothing_there(uri: Uri) -> Response {
+    let is_ours = ["/api", "/openapi"].iter().any(|ours| uri.path().starts_with(ours));
+    if is_ours { Failure::no_path().into_response() } else { StatusCode::NOT_FOUND.into_response() }
 }
 
 async fn counted(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {

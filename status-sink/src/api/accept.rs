@@ -19,21 +19,36 @@ pub(crate) enum Form {
     Metadata,
 }
 
-/// The form that the `Accept` headers ask for: the first that can be made.
+/// The form that the `Accept` headers ask for: of those that can be made, the one with the
+/// greatest `q`, and the first of these.
 ///
 /// # Errors
 /// 406 if none can.
 pub(crate) fn form(headers: &HeaderMap) -> Result<Form, Failure> {
     let mut asked = false;
+    let mut best: Option<(f32, Form)> = None;
     for header in headers.get_all(header::ACCEPT) {
         for clause in header.to_str().unwrap_or_default().split(',') {
             asked |= !clause.trim().is_empty();
-            if let Some(form) = form_of(clause) {
-                return Ok(form);
+            let quality = quality(clause);
+            let is_better = quality > best.map_or(0.0, |(known, _)| known);
+            if let Some(form) = form_of(clause).filter(|_| is_better) {
+                best = Some((quality, form));
             }
         }
     }
-    if asked { Err(Failure::not_acceptable()) } else { Ok(Form::Objects) }
+    match best {
+        Some((_, form)) => Ok(form),
+        None if asked => Err(Failure::not_acceptable()),
+        None => Ok(Form::Objects),
+    }
+}
+
+/// How much a clause is wanted: its `q`, 1 if it has none.
+fn quality(clause: &str) -> f32 {
+    let mut parts = clause.split(';').map(str::trim);
+    let q = parts.find_map(|part| part.strip_prefix("q=")?.parse().ok());
+    q.unwrap_or(1.0)
 }
 
 /// Whether a client takes gzip. Only lists are ever compressed.
@@ -121,6 +136,9 @@ mod tests {
             Some(Form::Metadata),
         );
         check(&format!("{protobuf},application/json"), Some(Form::Objects));
+        check("application/json;q=0.5,application/json;as=Table;v=v1;q=0.9", Some(Form::Table));
+        check("application/json;q=0.5,*/*;q=0.1", Some(Form::Objects));
+        check("application/json;q=0", None);
         check(protobuf, None);
         check("application/cbor", None);
     }

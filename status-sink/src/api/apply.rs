@@ -54,6 +54,10 @@ impl Apply<'_> {
             let message = "Required value: is required for apply patch";
             return Err(Failure::invalid_option("fieldManager", message));
         }
+        let owners = applied.pointer("/metadata/managedFields").filter(|it| !it.is_null());
+        if owners.is_some_and(|it| it.as_array().is_none_or(|owners| !owners.is_empty())) {
+            return Err(Failure::bad_request("metadata.managedFields must be nil"));
+        }
         let empty = json!({});
         let live = live.unwrap_or(&empty);
         let mut managers = managers(live);
@@ -93,6 +97,10 @@ impl Apply<'_> {
         let mut managers = managers(live);
         if managers.is_empty() {
             return Ok(());
+        }
+        if updated.pointer("/metadata/managedFields") == Some(&json!([{}])) {
+            // As the API server has it: one empty entry strips all owners, an empty list none.
+            return self.store(updated, Vec::new());
         }
         let changed = Tree::of_changes(live, updated);
         if !changed.is_empty() {
@@ -135,7 +143,7 @@ impl Apply<'_> {
                 if self.force {
                     other.fields.subtract(&Tree::of_path(&path));
                 } else {
-                    let message = format!("conflict with {:?}", other.name);
+                    let message = format!("conflict with {}", other.words(self.api_version));
                     let field = fields::display(&path);
                     conflicts.push(Cause { reason: "FieldManagerConflict", message, field });
                 }
@@ -148,7 +156,7 @@ impl Apply<'_> {
             conflicts.iter().map(|it| format!("{}: {}", it.message, it.field)).collect();
         let s = if conflicts.len() == 1 { "" } else { "s" };
         let why = format!("Apply failed with {} conflict{s}: {}", conflicts.len(), list.join(", "));
-        Err(Failure::conflict(self.about, &why).with_causes(conflicts))
+        Err(Failure::apply_conflict(why, conflicts))
     }
 
     fn store(&self, object: &mut Json, mut managers: Vec<Manager>) -> Result<(), Failure> {
@@ -182,6 +190,15 @@ impl Apply<'_> {
 impl Manager {
     fn is(&self, name: &str, operation: &str) -> bool {
         self.name == name && self.operation == operation
+    }
+
+    /// As the API server names a manager in a conflict.
+    fn words(&self, api_version: &str) -> String {
+        match (self.operation.as_str(), self.time.as_str()) {
+            ("Update", "") => format!("{:?} using {api_version}", self.name),
+            ("Update", time) => format!("{:?} using {api_version} at {time}", self.name),
+            _ => format!("{:?}", self.name),
+        }
     }
 }
 

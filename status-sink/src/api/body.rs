@@ -9,7 +9,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 
 use super::failure::Failure;
-use super::patch;
+use super::options::Validation;
+use super::{patch, strict};
 
 /// Bytes of a request about one object (etcd's limit for one value is 1.5 MiB).
 pub(crate) const OBJECT_BYTES_MAX: usize = 1024 * 1024;
@@ -20,6 +21,74 @@ const WASTE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How long that may take.
 const WASTE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a body may take to arrive: a bulk of 64 MiB, at a megabyte a second.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A document, and what the client is warned of.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) json: Value,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// The whole body, which must not be compressed.
+///
+/// # Errors
+/// 413 if it is longer than `limit_bytes`, 415 if it is compressed, 400 if it breaks off, 408 if
+/// it takes too long.
+pub(crate) async fn plain(
+    headers: &HeaderMap,
+    body: Body,
+    limit_bytes: usize,
+) -> Result<Bytes, Failure> {
+    let encoding = headers.get(header::CONTENT_ENCODING).map(header::HeaderValue::as_bytes);
+    if encoding.is_some_and(|it| !it.is_empty() && !it.eq_ignore_ascii_case(b"identity")) {
+        return Err(Failure::unsupported_encoding());
+    }
+    read_within(ARRIVAL_TIMEOUT, body, limit_bytes).await
+}
+
+async fn read_within(limit: Duration, body: Body, limit_bytes: usize) -> Result<Bytes, Failure> {
+    let read = tokio::time::timeout(limit, read(body, limit_bytes)).await;
+    read.unwrap_or_else(|_| Err(Failure::too_slow(limit)))
+}
+
+/// The object that a request carries, as JSON or YAML.
+///
+/// # Errors
+/// Those of [`plain`] and [`object`]; 400 under `Strict` for members that are there twice.
+pub(crate) async fn document(
+    headers: &HeaderMap,
+    body: Body,
+    validation: Validation,
+) -> Result<Given, Failure> {
+    let bytes = plain(headers, body, OBJECT_BYTES_MAX).await?;
+    let media_type = media_type(headers);
+    if is_json(&media_type) {
+        return checked(&bytes, validation);
+    }
+    Ok(Given { json: object(&media_type, &bytes)?, warnings: Vec::new() })
+}
+
+/// A JSON text whose members are not there twice, or as `validation` says.
+///
+/// # Errors
+/// Those of [`json`]; 400 under `Strict` for members that are there twice.
+pub(crate) fn checked(bytes: &[u8], validation: Validation) -> Result<Given, Failure> {
+    let (value, duplicates) = strict::parse(utf8(bytes)?).map_err(no_json)?;
+    let json = shallow(value)?;
+    let words = duplicates.iter().map(|path| format!("duplicate field {path:?}"));
+    let warnings: Vec<String> = words.collect();
+    match validation {
+        Validation::Strict if !warnings.is_empty() => {
+            let message = format!("strict decoding error: {}", warnings.join(", "));
+            Err(Failure::bad_request(message))
+        }
+        Validation::Ignore => Ok(Given { json, warnings: Vec::new() }),
+        Validation::Strict | Validation::Warn => Ok(Given { json, warnings }),
+    }
+}
 
 /// The whole body.
 ///
@@ -58,10 +127,15 @@ pub(crate) fn media_type(headers: &HeaderMap) -> String {
 /// 415 for other media types, 400 for what cannot be read.
 pub(crate) fn object(media_type: &str, bytes: &[u8]) -> Result<Value, Failure> {
     match media_type {
-        "application/json" | "text/json" | "application/x-www-form-urlencoded" => json(bytes),
+        it if is_json(it) => json(bytes),
         "application/yaml" | "application/x-yaml" | "text/yaml" => yaml(bytes),
         _ => Err(Failure::unsupported_media_type("application/json, application/yaml")),
     }
+}
+
+/// curl says `application/x-www-form-urlencoded` of whatever it is given.
+fn is_json(media_type: &str) -> bool {
+    matches!(media_type, "application/json" | "text/json" | "application/x-www-form-urlencoded")
 }
 
 /// A JSON text.
@@ -70,9 +144,12 @@ pub(crate) fn object(media_type: &str, bytes: &[u8]) -> Result<Value, Failure> {
 /// 400 if it is none, or has too many levels.
 pub(crate) fn json(bytes: &[u8]) -> Result<Value, Failure> {
     let text = utf8(bytes)?;
-    let value = serde_json::from_str(text)
-        .map_err(|error| Failure::bad_request(format!("read the body as JSON: {error}")))?;
-    shallow(value)
+    shallow(serde_json::from_str(text).map_err(no_json)?)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn no_json(error: serde_json::Error) -> Failure {
+    Failure::bad_request(format!("read the body as JSON: {error}"))
 }
 
 /// A YAML text; JSON is YAML.
@@ -84,8 +161,12 @@ pub(crate) fn yaml(bytes: &[u8]) -> Result<Value, Failure> {
     if text.trim_start().starts_with('{') {
         return json(bytes);
     }
-    let value = serde_yaml::from_str(text)
-        .map_err(|error| Failure::bad_request(format!("read the body as YAML: {error}")))?;
+    let value = serde_yaml::from_str(text).map_err(|error| {
+        // The first line says what and where; then comes a picture of it.
+        let words = error.to_string();
+        let first = words.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        Failure::bad_request(format!("read the body as YAML: {first}"))
+    })?;
     shallow(value)
 }
 
@@ -139,6 +220,15 @@ mod tests {
         );
         assert_eq!(object("application/yaml", b"a: [").unwrap_err().code(), 400);
         assert_eq!(object("application/cbor", b"{}").unwrap_err().code(), 415);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_arrive_is_not_waited_for() {
+        let nothing = futures::stream::pending::<Result<Bytes, std::io::Error>>();
+        let limit = Duration::from_millis(20);
+        let refused = read_within(limit, Body::from_stream(nothing), 100).await.unwrap_err();
+        assert_eq!(refused.code(), 408);
+        assert!(refused.message().contains("20ms"), "{}", refused.message());
     }
 
     #[tokio::test]

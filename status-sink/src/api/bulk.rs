@@ -7,7 +7,8 @@
 //! `{"name":"vm-1","code":200,"resourceVersion":"…"}`
 //! `{"name":"vm-2","code":409,"reason":"Conflict","message":"…"}`
 //!
-//! The answer has the results in the order of the request: lines for lines, a list for a list.
+//! The answer has the results in the order of the request: lines for lines, a list for a list or
+//! an array.
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde_json::{Value as Json, json};
 
+use super::deletion::Preconditions;
 use super::failure::Failure;
 use super::objects::{Asked, Named, json_response};
 use super::place::Place;
@@ -43,27 +45,37 @@ pub(super) async fn update(
         api.metrics.refused_bulks.inc();
         Failure::too_many_requests("too many bulk updates at a time, try again")
     })?;
-    let bytes = body::read(body, BULK_BYTES_MAX).await?;
-    match list_of(&headers, &bytes)? {
-        Some(items) => of_list(&api, &asked, items).await,
-        None => of_lines(&api, &asked, bytes).await,
+    let bytes = body::plain(&headers, body, BULK_BYTES_MAX).await?;
+    match shape(&headers, &bytes)? {
+        Shape::List(items) => of_list(&api, &asked, items).await,
+        Shape::Object(object) => Ok(lines(format!("{}\n", one(&api, &asked, object)).into())),
+        Shape::Lines => of_lines(&api, &asked, bytes).await,
     }
 }
 
-/// The items, if the body is a `List`.
-fn list_of(headers: &HeaderMap, bytes: &[u8]) -> Result<Option<Vec<Json>>, Failure> {
+/// What the body of a request is.
+enum Shape {
+    /// A `List`, or an array of objects.
+    List(Vec<Json>),
+    /// One object, on as many lines as it likes.
+    Object(Json),
+    /// Lines, each with its own result.
+    Lines,
+}
+
+fn shape(headers: &HeaderMap, bytes: &[u8]) -> Result<Shape, Failure> {
     let media_type = body::media_type(headers);
     if !matches!(media_type.as_str(), "application/json" | "application/x-www-form-urlencoded") {
-        return Ok(None);
+        return Ok(Shape::Lines);
     }
-    // One document that is a list; anything else is lines, each with its own result.
-    match serde_json::from_slice::<Json>(bytes) {
+    match body::json(bytes) {
         Ok(Json::Object(mut document)) => match document.remove("items") {
-            Some(Json::Array(items)) => Ok(Some(items)),
+            Some(Json::Array(items)) => Ok(Shape::List(items)),
             Some(_) => Err(Failure::bad_request("items is not an array")),
-            None => Ok(None),
+            None => Ok(Shape::Object(Json::Object(document))),
         },
-        _ => Ok(None),
+        Ok(Json::Array(items)) => Ok(Shape::List(items)),
+        _ => Ok(Shape::Lines),
     }
 }
 
@@ -79,8 +91,8 @@ async fn of_list(api: &Api, asked: &Asked, items: Vec<Json>) -> Result<Response,
 
 async fn of_lines(api: &Api, asked: &Asked, bytes: Bytes) -> Result<Response, Failure> {
     let mut out = Vec::with_capacity(bytes.len() / 4);
-    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
-    for (at, line) in lines.enumerate() {
+    let parts = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    for (at, line) in parts.enumerate() {
         let result = match body::json(line) {
             Ok(item) => one(api, asked, item),
             Err(failure) => result_of(Json::Null, &failure),
@@ -89,10 +101,14 @@ async fn of_lines(api: &Api, asked: &Asked, bytes: Bytes) -> Result<Response, Fa
         out.push(b'\n');
         take_turns(at).await;
     }
+    Ok(lines(out))
+}
+
+fn lines(out: Vec<u8>) -> Response {
     let mut response = json_response(StatusCode::OK, out);
     let lines = HeaderValue::from_static("application/x-ndjson");
     response.headers_mut().insert(header::CONTENT_TYPE, lines);
-    Ok(response)
+    response
 }
 
 async fn take_turns(at: usize) {
@@ -104,7 +120,14 @@ async fn take_turns(at: usize) {
 fn one(api: &Api, asked: &Asked, item: Json) -> Json {
     let (deletes, object) = match item {
         Json::Object(mut event) if event.contains_key("object") => {
-            let deletes = event.get("type").is_some_and(|kind| kind == "DELETED");
+            let deletes = match event.get("type").and_then(Json::as_str) {
+                Some("DELETED") => true,
+                Some("ADDED" | "MODIFIED") => false,
+                _ => {
+                    let message = "the type of an event is not ADDED, MODIFIED or DELETED";
+                    return result_of(Json::Null, &Failure::bad_request(message));
+                }
+            };
             (deletes, event.remove("object").unwrap_or_default())
         }
         object => (false, object),
@@ -142,11 +165,14 @@ fn write(
         }
         _ => place.clone(),
     };
+    if place.kind.namespaced && place.namespace.is_none() {
+        return Err(Failure::bad_request("metadata.namespace is required"));
+    }
     if !super::document::is_name(&name) {
         return Err(Failure::bad_request(format!("{name:?} cannot be a name")));
     }
     if deletes {
-        let object = api.delete(&place, &name, &Json::Null, options.dry_run)?;
+        let object = api.delete(&place, &name, &Preconditions::default(), options.dry_run)?;
         return Ok((StatusCode::OK, object.version.to_string()));
     }
     let terms = Terms { options, only_status: false, may_create: true };

@@ -82,6 +82,11 @@ impl Failure {
         Failure::new(StatusCode::CONFLICT, "Conflict", message).about(about)
     }
 
+    /// Other managers own with other values what was applied.
+    pub(crate) fn apply_conflict(message: impl Into<String>, causes: Vec<Cause>) -> Failure {
+        Failure::new(StatusCode::CONFLICT, "Conflict", message).with_causes(causes)
+    }
+
     /// A limit of the configuration is reached.
     pub(crate) fn forbidden(about: About<'_>, why: &str) -> Failure {
         let About { group, plural, name } = about;
@@ -118,9 +123,10 @@ impl Failure {
         let message = message.into();
         let cause =
             Cause { reason: "FieldValueForbidden", message: message.clone(), field: field.into() };
-        let text = format!("ListOptions.meta.k8s.io \"\" is invalid: {field}: {message}");
+        let kind = if field == "fieldManager" { "PatchOptions" } else { "ListOptions" };
+        let text = format!("{kind}.meta.k8s.io \"\" is invalid: {field}: {message}");
         let failure = Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", text);
-        let about = About { group: "meta.k8s.io", plural: "ListOptions", name: "" };
+        let about = About { group: "meta.k8s.io", plural: kind, name: "" };
         failure.about(about).with_causes(vec![cause])
     }
 
@@ -142,6 +148,19 @@ impl Failure {
             "the body of the request was in an unknown format - accepted media types include: \
              {accepted}"
         );
+        Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
+    }
+
+    /// The body takes too long to arrive.
+    pub(crate) fn too_slow(limit: std::time::Duration) -> Failure {
+        let message = format!("the body of the request did not arrive within {limit:?}");
+        Failure::new(StatusCode::REQUEST_TIMEOUT, "Timeout", message)
+    }
+
+    /// The body is compressed.
+    pub(crate) fn unsupported_encoding() -> Failure {
+        let message = "the body of the request must not be compressed: send it without \
+                       Content-Encoding";
         Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
     }
 

@@ -171,6 +171,15 @@ impl Lens {
         if self.envelope.prev {
             member("prev", event.old.as_ref().map_or(&b"null"[..], |old| old.json()));
         }
+        if self.envelope.edge {
+            let word = match edge {
+                Edge::Enter => "enter",
+                Edge::Stay => "change",
+                Edge::Leave if event.new.is_none() => "delete",
+                Edge::Leave => "leave",
+            };
+            member("edge", format!("{word:?}").as_bytes());
+        }
         if self.envelope.cause {
             member("cause", format!("{:?}", event.cause.word()).as_bytes());
         }

@@ -22,10 +22,12 @@ use serde_json::{Value as Json, json};
 
 use super::accept::Form;
 use super::frames::Lens;
+use super::observed;
 use super::page::PageToken;
 use super::table::{self, Columns};
 use super::walk::Walk;
 use crate::object::{Key, Object};
+use crate::store::Reader;
 
 /// Limits below this are obeyed exactly; kubectl and kube-rs send 500 unasked.
 const LIMIT_OBEYED_BELOW: usize = 500;
@@ -37,7 +39,7 @@ const UNPAGED_BYTES_MAX: usize = 64 * 1024 * 1024;
 const PIECE_BYTES: usize = 256 * 1024;
 
 /// What a list has beside its objects.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct ListOptions {
     /// `limit`
     pub(crate) limit: Option<usize>,
@@ -47,6 +49,8 @@ pub(crate) struct ListOptions {
     pub(crate) gzip: bool,
     /// Now, in milliseconds since the epoch, for ages.
     pub(crate) now_ms: i64,
+    /// Who knows when each object was last seen, if that is asked for.
+    pub(crate) observed: Option<Reader>,
 }
 
 /// The answer to a list.
@@ -55,17 +59,18 @@ pub(crate) fn response(walk: Walk, options: ListOptions) -> Response {
         .limit
         .filter(|limit| *limit < LIMIT_OBEYED_BELOW || walk.estimated_bytes() > UNPAGED_BYTES_MAX);
     match limit {
-        Some(limit) => page(walk, limit, options),
+        Some(limit) => page(walk, limit, &options),
         None => whole(walk, options),
     }
 }
 
 /// What one object is in a list.
-fn write_item(lens: &Lens, object: &Object, now_ms: i64, out: &mut Vec<u8>) {
-    match lens.form() {
-        Form::Objects => out.extend_from_slice(object.json()),
-        Form::Table => lens.columns().row(object, object.json(), now_ms, out),
-        Form::Metadata => {
+fn write_item(lens: &Lens, object: &Object, options: &ListOptions, out: &mut Vec<u8>) {
+    match (lens.form(), &options.observed) {
+        (Form::Objects, Some(reader)) => observed::write(reader, lens.kind(), object, out),
+        (Form::Objects, None) => out.extend_from_slice(object.json()),
+        (Form::Table, _) => lens.columns().row(object, object.json(), options.now_ms, out),
+        (Form::Metadata, _) => {
             let at = table::metadata_at(lens.kind());
             table::partial(table::metadata(object.json(), at), out);
         }
@@ -84,7 +89,7 @@ fn write_head(lens: &Lens, metadata: &Json, out: &mut Vec<u8>) {
     out.extend_from_slice(head.as_bytes());
 }
 
-fn page(mut walk: Walk, limit: usize, options: ListOptions) -> Response {
+fn page(mut walk: Walk, limit: usize, options: &ListOptions) -> Response {
     let mut objects: Vec<Arc<Object>> = Vec::with_capacity(limit + 1);
     while !walk.is_done() && objects.len() <= limit {
         walk.visit(|object| {
@@ -111,14 +116,15 @@ fn page(mut walk: Walk, limit: usize, options: ListOptions) -> Response {
         if at > 0 {
             out.push(b',');
         }
-        write_item(walk.lens(), object, options.now_ms, &mut out);
+        write_item(walk.lens(), object, options, &mut out);
     }
     Columns::end(&mut out);
     answer(Body::from(out))
 }
 
 fn whole(walk: Walk, options: ListOptions) -> Response {
-    let mut pieces = Pieces { walk, now_ms: options.now_ms, n_written: 0, ended: false, zip: None };
+    let takes_gzip = options.gzip;
+    let mut pieces = Pieces { walk, options, n_written: 0, ended: false, zip: None };
     let mut first = Vec::with_capacity(PIECE_BYTES + 4096);
     let version = pieces.walk.snapshot().version().to_string();
     write_head(pieces.walk.lens(), &json!({ "resourceVersion": version }), &mut first);
@@ -126,7 +132,7 @@ fn whole(walk: Walk, options: ListOptions) -> Response {
     if pieces.ended {
         return answer(Body::from(first));
     }
-    if options.gzip {
+    if takes_gzip {
         let encoder = GzEncoder::new(Vec::with_capacity(PIECE_BYTES / 4), Compression::fast());
         pieces.zip = Some(encoder);
         first = pieces.zipped(&first);
@@ -152,7 +158,7 @@ fn answer(body: Body) -> Response {
 /// The rest of a list, piece by piece.
 struct Pieces {
     walk: Walk,
-    now_ms: i64,
+    options: ListOptions,
     n_written: usize,
     ended: bool,
     zip: Option<GzEncoder<Vec<u8>>>,
@@ -161,14 +167,14 @@ struct Pieces {
 impl Pieces {
     /// Appends the next piece; after the last object, the end.
     fn write(&mut self, out: &mut Vec<u8>) {
-        let Pieces { walk, now_ms, n_written, .. } = self;
+        let Pieces { walk, options, n_written, .. } = self;
         let lens = Arc::clone(walk.lens());
         walk.visit(|object| {
             if *n_written > 0 {
                 out.push(b',');
             }
             *n_written += 1;
-            write_item(&lens, object, *now_ms, out);
+            write_item(&lens, object, options, out);
             out.len() < PIECE_BYTES
         });
         if walk.is_done() {

@@ -9,9 +9,11 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde::Deserialize;
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use super::accept::{self, Form};
+use super::body::Given;
+use super::deletion::{Deletion, Preconditions};
 use super::failure::Failure;
 use super::frames::Lens;
 use super::list::{self, ListOptions};
@@ -22,7 +24,7 @@ use super::versions::{self, ListAt, WatchFrom};
 use super::walk::Walk;
 use super::watch::{self, Start};
 use super::write::{Done, Edit, Terms};
-use super::{Api, body};
+use super::{Api, body, observed};
 use crate::kind::Kind;
 use crate::notifier::{View, WatchError, Watcher};
 use crate::object::{Key, Object, ResourceVersion};
@@ -96,7 +98,8 @@ pub(super) async fn list_or_watch(
     let lens = lens(&api, &place, &snapshot, form, &options)?;
     let gzip = accept::takes_gzip(&headers);
     let now_ms = api.clock.unix_ms();
-    let options = ListOptions { limit: options.limit, skipped, gzip, now_ms };
+    let observed = options.observed_at.then(|| api.reader.clone());
+    let options = ListOptions { limit: options.limit, skipped, gzip, now_ms, observed };
     Ok(list::response(Walk::new(snapshot, lens, after), options))
 }
 
@@ -121,21 +124,41 @@ pub(super) fn one(api: &Api, asked: &Asked, form: Form) -> Result<Response, Fail
     let key = place.key(name)?;
     let object = api.reader.get(&place.kind, &key);
     let object = object.ok_or_else(|| api.missing(place, name))?;
-    let mut out = Vec::with_capacity(object.json().len() + 512);
+    if form == Form::Objects && options.observed_at {
+        let mut out = Vec::with_capacity(object.json().len() + 64);
+        observed::write(&api.reader, &place.kind, &object, &mut out);
+        return Ok(json_response(StatusCode::OK, out));
+    }
+    let out = formed(api, asked, form, &object, object.version);
+    Ok(json_response(StatusCode::OK, out))
+}
+
+/// One object in a form, as if it were at `version`.
+fn formed(
+    api: &Api,
+    asked: &Asked,
+    form: Form,
+    object: &Object,
+    version: ResourceVersion,
+) -> Vec<u8> {
+    let Asked { place, options, .. } = asked;
+    let mut json = Vec::with_capacity(object.json().len());
+    object.write_json_at(version, &mut json);
+    let mut out = Vec::new();
     match form {
-        Form::Objects => write_observed(api, place, &object, options.observed_at, &mut out),
+        Form::Objects => out = json,
         Form::Metadata => {
             let at = table::metadata_at(&place.kind);
-            table::partial(table::metadata(object.json(), at), &mut out);
+            table::partial(table::metadata(&json, at), &mut out);
         }
         Form::Table => {
             let columns = Columns::new(&place.kind, options.include);
-            columns.begin(&json!({ "resourceVersion": object.version.to_string() }), &mut out);
-            columns.row(&object, object.json(), api.clock.unix_ms(), &mut out);
+            columns.begin(&json!({ "resourceVersion": version.to_string() }), &mut out);
+            columns.row(object, &json, api.clock.unix_ms(), &mut out);
             Columns::end(&mut out);
         }
     }
-    Ok(json_response(StatusCode::OK, out))
+    out
 }
 
 /// Which snapshot a list is of, the key it begins after, and the objects before that.
@@ -175,6 +198,11 @@ fn lens(
 }
 
 fn watch(api: &Api, place: &Place, form: Form, options: &Options) -> Result<Response, Failure> {
+    if options.observed_at {
+        let message = "observedAt: a watch tells changes, and to be seen again is none; ask a \
+                       list, or for ts in the envelope";
+        return Err(Failure::bad_request(message));
+    }
     let from = versions::watch_from(options)?;
     let snapshot = api.reader.snapshot(&place.kind).ok_or_else(Failure::no_path)?;
     let lens = lens(api, place, &snapshot, form, options)?;
@@ -238,26 +266,6 @@ fn busy() -> Failure {
     Failure::too_many_requests("events come faster than a watch can begin, try again")
 }
 
-/// Appends the object, with the time of its last observation if that is asked for.
-fn write_observed(api: &Api, place: &Place, object: &Object, wanted: bool, out: &mut Vec<u8>) {
-    out.extend_from_slice(object.json());
-    let at_ms = wanted.then(|| api.reader.observed_unix_ms(&place.kind, &object.key)).flatten();
-    let Some(at_ms) = at_ms else { return };
-    // `status` is the last member: the text ends in its brace and the object's.
-    let Some(inside) = out.strip_suffix(b"}}").map(<[u8]>::len) else { return };
-    out.truncate(inside);
-    if out.last() != Some(&b'{') {
-        out.push(b',');
-    }
-    let seconds = crate::object::rfc3339_s(u32::try_from(at_ms / 1000).unwrap_or(0));
-    let text = format!(
-        r#""observedAt":"{}.{:03}Z"}}}}"#,
-        seconds.trim_end_matches('Z'),
-        at_ms.rem_euclid(1000)
-    );
-    out.extend_from_slice(text.as_bytes());
-}
-
 // === writing ===
 
 pub(super) async fn create(
@@ -267,10 +275,11 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let Asked { place, options, .. } = Asked::read(&api, names, &uri, "")?;
-    let bytes = body::read(body, body::OBJECT_BYTES_MAX).await?;
-    let json = body::object(&body::media_type(&headers), &bytes)?;
-    api.create(&place, &json, &options).map(done)
+    let asked = Asked::read(&api, names, &uri, "")?;
+    let form = accept::form(&headers)?;
+    let Given { json, warnings } = body::document(&headers, body, asked.options.validation).await?;
+    let done = api.create(&asked.place, &json, &asked.options)?;
+    Ok(answer(&api, &asked, form, warnings, done))
 }
 
 pub(super) async fn replace(
@@ -321,7 +330,8 @@ pub(super) async fn delete(
     body: Body,
 ) -> Result<Response, Failure> {
     let Asked { place, name, options } = Asked::read(&api, names, &uri, last_segment(&uri))?;
-    let (preconditions, dry_run) = delete_options(&headers, body, &options).await?;
+    accept::form(&headers)?;
+    let Deletion { preconditions, dry_run } = deletion(&headers, body, &options).await?;
     let object = api.delete(&place, &name, &preconditions, dry_run)?;
     let names = &place.kind.names;
     let status = json!({
@@ -344,8 +354,9 @@ pub(super) async fn delete_collection(
     body: Body,
 ) -> Result<Response, Failure> {
     let Asked { place, options, .. } = Asked::read(&api, names, &uri, "")?;
+    accept::form(&headers)?;
     api.readable()?;
-    let (_, dry_run) = delete_options(&headers, body, &options).await?;
+    let Deletion { dry_run, .. } = deletion(&headers, body, &options).await?;
     let snapshot = api.reader.snapshot(&place.kind).ok_or_else(Failure::no_path)?;
     let (snapshot, after, _) = at(&api, snapshot, &options)?;
     let lens = lens(&api, &place, &snapshot, Form::Objects, &options)?;
@@ -361,7 +372,7 @@ pub(super) async fn delete_collection(
         for object in found {
             let inside = (!object.namespace().is_empty()).then(|| object.namespace().to_owned());
             let place = Place { namespace: inside, ..place.clone() };
-            let same = json!({ "uid": object.uid_text() });
+            let same = Preconditions::of_uid(object.uid_text());
             match api.delete(&place, object.name(), &same, dry_run) {
                 Ok(_) => {}
                 // Gone, or another one by now: not what the client meant.
@@ -386,11 +397,12 @@ async fn put(
     body: Body,
     only_status: bool,
 ) -> Result<Response, Failure> {
-    let Asked { place, name, options } = Asked::read(api, names, uri, last_segment(uri))?;
-    let bytes = body::read(body, body::OBJECT_BYTES_MAX).await?;
-    let json = body::object(&body::media_type(headers), &bytes)?;
-    let terms = Terms { options: &options, only_status, may_create: false };
-    api.edit(&place, &name, &Edit::Replace(json), terms).map(done)
+    let asked = Asked::read(api, names, uri, last_segment(uri))?;
+    let form = accept::form(headers)?;
+    let Given { json, warnings } = body::document(headers, body, asked.options.validation).await?;
+    let terms = Terms { options: &asked.options, only_status, may_create: false };
+    let done = api.edit(&asked.place, &asked.name, &Edit::Replace(json), terms)?;
+    Ok(answer(api, &asked, form, warnings, done))
 }
 
 async fn edit(
@@ -401,35 +413,32 @@ async fn edit(
     body: Body,
     only_status: bool,
 ) -> Result<Response, Failure> {
-    let Asked { place, name, options } = Asked::read(api, names, uri, last_segment(uri))?;
-    let bytes = body::read(body, body::OBJECT_BYTES_MAX).await?;
-    let edit = Edit::of_patch(headers, &bytes)?;
+    let asked = Asked::read(api, names, uri, last_segment(uri))?;
+    let form = accept::form(headers)?;
+    let bytes = body::plain(headers, body, body::OBJECT_BYTES_MAX).await?;
+    let (edit, warnings) = Edit::of_patch(headers, &bytes, asked.options.validation)?;
     let may_create = matches!(edit, Edit::Apply(_));
-    let terms = Terms { options: &options, only_status, may_create };
-    api.edit(&place, &name, &edit, terms).map(done)
+    let terms = Terms { options: &asked.options, only_status, may_create };
+    let done = api.edit(&asked.place, &asked.name, &edit, terms)?;
+    Ok(answer(api, &asked, form, warnings, done))
 }
 
-/// Preconditions and dry run of a DELETE, from its body and query.
-async fn delete_options(
-    headers: &HeaderMap,
-    body: Body,
-    options: &Options,
-) -> Result<(Json, bool), Failure> {
-    let bytes = body::read(body, body::OBJECT_BYTES_MAX).await?;
-    if bytes.is_empty() {
-        return Ok((Json::Null, options.dry_run));
-    }
-    let json = body::object(&body::media_type(headers), &bytes)?;
-    let rehearsed = json.get("dryRun").and_then(Json::as_array);
-    let dry_run =
-        options.dry_run || rehearsed.is_some_and(|runs| runs.iter().any(|it| it == "All"));
-    Ok((json.get("preconditions").cloned().unwrap_or_default(), dry_run))
+/// What the body and the query of a DELETE say.
+async fn deletion(headers: &HeaderMap, body: Body, options: &Options) -> Result<Deletion, Failure> {
+    let bytes = body::plain(headers, body, body::OBJECT_BYTES_MAX).await?;
+    let mut deletion = match bytes.is_empty() {
+        true => Deletion::default(),
+        false => Deletion::read(&body::object(&body::media_type(headers), &bytes)?)?,
+    };
+    deletion.dry_run |= options.dry_run;
+    Ok(deletion)
 }
 
-fn done(done: Done) -> Response {
-    let Done { code, object, version, warnings } = done;
-    let mut json = Vec::with_capacity(object.json().len());
-    object.write_json_at(version.unwrap_or(object.version), &mut json);
+/// The answer to a write; `warnings` are of the body, those of the object are `done`'s.
+fn answer(api: &Api, asked: &Asked, form: Form, mut warnings: Vec<String>, done: Done) -> Response {
+    let Done { code, object, version, warnings: of_object } = done;
+    warnings.extend(of_object);
+    let json = formed(api, asked, form, &object, version.unwrap_or(object.version));
     let mut response = json_response(code, json);
     for warning in warnings {
         let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");

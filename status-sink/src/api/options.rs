@@ -1,7 +1,7 @@
 //! The query parameters of a request, by Kubernetes' names, and a few of ours.
 //!
 //! Unknown parameters are ignored, as the Kubernetes API server does. Ours:
-//! `envelope=prev,cause,current,ts` (what watch events carry beside type and object),
+//! `envelope=prev,current,edge,cause,ts` (what watch events carry beside type and object),
 //! `by=state,host` (fields of a summary) and `observedAt=true` (when each object was last seen).
 
 use std::time::Duration;
@@ -10,6 +10,12 @@ use axum::extract::Query;
 use http::Uri;
 
 use super::failure::Failure;
+
+/// A watch that asks for longer ends after this: a day is longer than any client asks for.
+const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Bytes of a field manager's name (Kubernetes' limit).
+const MANAGER_BYTES_MAX: usize = 128;
 
 /// What a request asks for beside its path and body.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -94,6 +100,8 @@ pub(crate) struct Envelope {
     pub(crate) cause: bool,
     /// `current`: of an object that no longer matches, what it is now.
     pub(crate) current: bool,
+    /// `edge`: `enter`, `change`, `leave` or `delete`.
+    pub(crate) edge: bool,
     /// `ts`: when it changed, in milliseconds since the epoch.
     pub(crate) ts: bool,
 }
@@ -127,13 +135,14 @@ impl Options {
             "allowWatchBookmarks" => self.bookmarks = truth(&value),
             "timeoutSeconds" => {
                 let seconds: u64 = number(key, &value)?;
-                self.timeout = (seconds > 0).then_some(Duration::from_secs(seconds));
+                let timeout = Duration::from_secs(seconds).min(TIMEOUT_MAX);
+                self.timeout = (seconds > 0).then_some(timeout);
             }
             "limit" => self.limit = Some(number(key, &value)?).filter(|limit| *limit > 0),
             "continue" => self.continue_at = Some(value).filter(|token| !token.is_empty()),
             "dryRun" => self.dry_run = dry_run(&value)?,
             "fieldValidation" => self.validation = validation(&value)?,
-            "fieldManager" => self.manager = Some(value).filter(|it| !it.is_empty()),
+            "fieldManager" => self.manager = manager(value)?,
             "force" => self.force = truth(&value),
             "includeObject" => self.include = include(&value)?,
             "envelope" => self.envelope = envelope(&value)?,
@@ -178,6 +187,18 @@ fn version_match(value: &str) -> Result<Option<VersionMatch>, Failure> {
     }
 }
 
+fn manager(value: String) -> Result<Option<String>, Failure> {
+    if value.len() > MANAGER_BYTES_MAX {
+        let message = format!("Too long: may not be more than {MANAGER_BYTES_MAX} bytes");
+        return Err(Failure::invalid_option("fieldManager", message));
+    }
+    if value.chars().any(char::is_control) {
+        let message = "Invalid value: should only contain printable characters";
+        return Err(Failure::invalid_option("fieldManager", message));
+    }
+    Ok(Some(value).filter(|it| !it.is_empty()))
+}
+
 fn dry_run(value: &str) -> Result<bool, Failure> {
     match value {
         "" => Ok(false),
@@ -217,9 +238,10 @@ fn envelope(value: &str) -> Result<Envelope, Failure> {
             "prev" => envelope.prev = true,
             "cause" => envelope.cause = true,
             "current" => envelope.current = true,
+            "edge" => envelope.edge = true,
             "ts" => envelope.ts = true,
             _ => {
-                let message = format!("envelope: {part:?} is not prev, cause, current or ts");
+                let message = format!("envelope: {part:?} is not prev, current, edge, cause or ts");
                 return Err(Failure::bad_request(message));
             }
         }
@@ -280,6 +302,19 @@ mod tests {
             assert_eq!(of(query).unwrap_err().code(), 400, "{query}");
         }
         assert_eq!(of("resourceVersionMatch=Newest").unwrap_err().code(), 422);
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_or_refused() {
+        for seconds in ["86401", "18446744073709551615"] {
+            let timeout = of(&format!("timeoutSeconds={seconds}")).unwrap().timeout;
+            assert_eq!(timeout, Some(TIMEOUT_MAX), "{seconds}");
+        }
+        assert_eq!(of("timeoutSeconds=18446744073709551616").unwrap_err().code(), 400);
+        let long = "m".repeat(MANAGER_BYTES_MAX + 1);
+        assert_eq!(of(&format!("fieldManager={long}")).unwrap_err().code(), 422);
+        assert_eq!(of("fieldManager=a%0Ab").unwrap_err().code(), 422);
+        assert_eq!(of("fieldManager=kubectl").unwrap().manager.as_deref(), Some("kubectl"));
     }
 
     #[test]

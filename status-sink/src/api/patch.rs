@@ -6,7 +6,7 @@
 use json_patch::{PatchOperation, patch_unsafe};
 use serde_json::Value;
 
-use super::failure::{Cause, Failure};
+use super::failure::{About, Cause, Failure};
 
 /// Operations of one patch. Our objects have tens of members.
 const OPERATIONS_MAX: usize = 1000;
@@ -55,7 +55,7 @@ pub(crate) fn merge(document: &mut Value, patch: &Value) {
 ///
 /// # Errors
 /// 400 for a patch that is none, 422 for one that does not fit the document.
-pub(crate) fn operate(document: &mut Value, patch: Value) -> Result<(), Failure> {
+pub(crate) fn operate(about: About<'_>, document: &mut Value, patch: Value) -> Result<(), Failure> {
     let operations: Vec<PatchOperation> = serde_json::from_value(patch)
         .map_err(|error| Failure::bad_request(format!("read the JSON patch: {error}")))?;
     if operations.len() > OPERATIONS_MAX {
@@ -72,11 +72,13 @@ pub(crate) fn operate(document: &mut Value, patch: Value) -> Result<(), Failure>
             let message = format!("the JSON patch copies more than {COPIED_BYTES_MAX} bytes");
             return Err(Failure::bad_request(message));
         }
+        if holds(&result, operation) {
+            continue;
+        }
         patch_unsafe(&mut result, std::slice::from_ref(operation)).map_err(|error| {
-            let path = operation.path().to_string();
+            let field = operation.path().to_string();
             let message = format!("the JSON patch cannot be applied: {}", error.kind);
-            let cause = Cause { reason: "FieldValueInvalid", message, field: path };
-            let about = super::failure::About { group: "", plural: "patch", name: "" };
+            let cause = Cause { reason: "FieldValueInvalid", message, field };
             Failure::invalid(about, vec![cause])
         })?;
         if levels > DEPTH_MAX {
@@ -90,6 +92,27 @@ pub(crate) fn operate(document: &mut Value, patch: Value) -> Result<(), Failure>
     }
     *document = result;
     Ok(())
+}
+
+/// Whether `operation` is a `test` that holds: numbers are the same if their values are
+/// (RFC 6902, 4.6), however they are written.
+fn holds(document: &Value, operation: &PatchOperation) -> bool {
+    let PatchOperation::Test(test) = operation else { return false };
+    test.path.resolve(document).is_ok_and(|value| is_same(value, &test.value))
+}
+
+fn is_same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            let same = |(key, a): (&String, &Value)| b.get(key).is_some_and(|b| is_same(a, b));
+            a.len() == b.len() && a.iter().all(same)
+        }
+        _ => a == b,
+    }
 }
 
 fn copied_bytes(document: &Value, operation: &PatchOperation) -> usize {
@@ -142,7 +165,8 @@ mod tests {
     #[track_caller]
     fn check(document: Value, patch: Value, want: Result<Value, u16>) {
         let mut got = document.clone();
-        match operate(&mut got, patch) {
+        let about = About { group: "status.rollcall", plural: "notes", name: "a" };
+        match operate(about, &mut got, patch) {
             Ok(()) => assert_eq!(Ok(got), want),
             Err(failure) => {
                 assert_eq!(Err(failure.code().as_u16()), want, "{}", failure.message());
@@ -168,6 +192,11 @@ mod tests {
             Err(422),
         );
         check(json!({"a": 1}), json!([{"op": "test", "path": "/a", "value": 2}]), Err(422));
+        let many = json!({"a": [1, {"b": 2.0}]});
+        let same = json!([{"op": "test", "path": "/a", "value": [1.0, {"b": 2}]}]);
+        check(many.clone(), same, Ok(many.clone()));
+        let other = json!([{"op": "test", "path": "/a", "value": [1, {"b": 2, "c": 3}]}]);
+        check(many, other, Err(422));
         check(json!({"a": 1}), json!([{"op": "jump", "path": "/a"}]), Err(400));
         check(json!({"a": 1}), json!({"op": "remove", "path": "/a"}), Err(400));
     }

@@ -2,11 +2,12 @@
 //! kinds; watches over real sockets.
 //!
 //! `discovery`: what there is · `reads`: get, list, versions, pages, forms · `writes`: verbs and
-//! their refusals · `watches`: streams · `extras`: summary and bulk · `properties`: what must hold
-//! in random histories · `receive`: remote write
+//! their refusals · `watches`: streams · `extras`: summary and bulk · `manners`: what holds for
+//! every request · `properties`: what must hold in random histories · `receive`: remote write
 
 mod discovery;
 mod extras;
+mod manners;
 mod properties;
 mod reads;
 mod receive;

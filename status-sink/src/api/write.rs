@@ -11,10 +11,11 @@ use serde_json::{Value as Json, json};
 
 use super::Api;
 use super::apply::Apply;
-use super::body;
+use super::body::{self, Given};
+use super::deletion::Preconditions;
 use super::document::{self, Document, Spoken};
 use super::failure::{Cause, Failure};
-use super::options::{Options, version};
+use super::options::{Options, Validation, version};
 use super::patch::{self, PatchForm};
 use super::place::Place;
 use crate::kind::FieldSet;
@@ -82,16 +83,22 @@ impl Done {
 // === impl Edit ===
 
 impl Edit {
-    /// Reads the body of a PATCH.
+    /// Reads the body of a PATCH, and what the client is warned of.
     ///
     /// # Errors
     /// 400, 415
-    pub(crate) fn of_patch(headers: &HeaderMap, bytes: &[u8]) -> Result<Edit, Failure> {
-        Ok(match PatchForm::of(&body::media_type(headers))? {
-            PatchForm::Merge => Edit::Merge(body::json(bytes)?),
-            PatchForm::Operations => Edit::Operations(body::json(bytes)?),
-            PatchForm::Apply => Edit::Apply(body::yaml(bytes)?),
-        })
+    pub(crate) fn of_patch(
+        headers: &HeaderMap,
+        bytes: &[u8],
+        validation: Validation,
+    ) -> Result<(Edit, Vec<String>), Failure> {
+        let form = PatchForm::of(&body::media_type(headers))?;
+        if form == PatchForm::Apply {
+            return Ok((Edit::Apply(body::yaml(bytes)?), Vec::new()));
+        }
+        let Given { json, warnings } = body::checked(bytes, validation)?;
+        let is_merge = form == PatchForm::Merge;
+        Ok((if is_merge { Edit::Merge(json) } else { Edit::Operations(json) }, warnings))
     }
 }
 
@@ -107,7 +114,7 @@ impl Api {
     ) -> Result<Done, Failure> {
         let place = &in_namespace(place, json)?;
         let document = Document::new(&place.kind, json)?;
-        if document.metadata("resourceVersion")?.is_some() {
+        if document.metadata("resourceVersion")?.is_some_and(|version| version != "0") {
             let message = "resourceVersion should not be set on objects to be created";
             return Err(Failure::bad_request(message));
         }
@@ -181,17 +188,16 @@ impl Api {
         &self,
         place: &Place,
         name: &str,
-        preconditions: &Json,
+        preconditions: &Preconditions,
         dry_run: bool,
     ) -> Result<Arc<Object>, Failure> {
         let key = place.key(name)?;
-        let text = |key: &str| preconditions.get(key).and_then(Json::as_str);
-        let mut expect =
-            Expect { version: text("resourceVersion").map(seen).transpose()?, uid: None };
-        if let Some(uid) = text("uid") {
+        let Preconditions { version, uid } = preconditions;
+        let mut expect = Expect { version: *version, uid: None };
+        if let Some(uid) = uid {
             let current = self.reader.get(&place.kind, &key);
             let current = current.ok_or_else(|| self.missing(place, name))?;
-            if current.uid_text() != uid {
+            if current.uid_text() != *uid {
                 let why = format!(
                     "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
                     current.uid_text()
@@ -293,7 +299,7 @@ fn plan(
         }
         Edit::Operations(patch) => {
             let mut wanted = live.clone();
-            patch::operate(&mut wanted, patch.clone())?;
+            patch::operate(place.about(name), &mut wanted, patch.clone())?;
             (wanted, Spoken::These(document::spoken_in_operations(&place.kind, patch)))
         }
         Edit::Apply(applied) => {
@@ -409,10 +415,6 @@ fn in_namespace(place: &Place, json: &Json) -> Result<Place, Failure> {
         }
         _ => Ok(place.clone()),
     }
-}
-
-fn seen(text: &str) -> Result<ResourceVersion, Failure> {
-    version(text).map(ResourceVersion)
 }
 
 fn wrong_name(place: &Place, name: &str, message: String) -> Failure {

@@ -90,4 +90,26 @@ async fn a_list_is_answered_by_a_list() {
     assert_eq!(center.names("").await, "a b");
     let one_line = center.post(&format!("{VMS}/bulk"), vm("c", "running", "h1", 0.1)).await;
     assert_eq!(one_line.json()["code"], 201);
+    let array = json!([vm("d", "running", "h1", 0.1), 5]);
+    let answer = center.post(&format!("{VMS}/bulk"), array).await.json();
+    assert_eq!([&answer["items"][0]["code"], &answer["items"][1]["code"]], [201, 400]);
+    let pretty = serde_json::to_string_pretty(&vm("e", "running", "h1", 0.1)).unwrap();
+    let answer = center.send("POST", &format!("{VMS}/bulk"), "application/json", pretty).await;
+    assert_eq!(answer.json()["code"], 201);
+    assert_eq!(center.names("").await, "a b c d e");
+}
+
+#[tokio::test]
+async fn an_event_of_no_known_type_writes_nothing() {
+    let center = Center::with(&FLEET).await;
+    let mut event = json!({ "type": "BOOKMARK", "object": vm("vm-1", "x", "h1", 0.1) });
+    let answer = center.post(&format!("{VMS}/bulk"), event.clone()).await.json();
+    assert_eq!((&answer["code"], &answer["reason"]), (&json!(400), &json!("BadRequest")));
+    assert_eq!(center.names("fieldSelector=status.state%3Dx").await, "");
+    event["type"] = "MODIFIED".into();
+    assert_eq!(center.post(&format!("{VMS}/bulk"), event).await.json()["code"], 200);
+    assert_eq!(center.names("fieldSelector=status.state%3Dx").await, "vm-1");
+    let disk = json!({ "metadata": { "name": "d" } });
+    let answer = center.post("/apis/status.rollcall/v1/disks/bulk", disk).await.json();
+    assert_eq!(answer["message"], "metadata.namespace is required");
 }

@@ -282,6 +282,20 @@ async fn server_side_apply_makes_merges_and_guards() {
     assert_eq!(conflict.json()["details"]["causes"][0]["reason"], "FieldManagerConflict");
     let forced = center.apply(&format!("{}&force=true", by("b")), state("stopped")).await;
     assert_eq!(forced.json()["status"]["state"], "stopped");
+    center.merge(&by("c"), json!({ "status": { "state": "crashed" } })).await;
+    center.apply(&by("b"), state("stopped")).await.refused(
+        409,
+        "Conflict",
+        "conflict with \"c\" using status.rollcall/v1 at 2026-11-23T19:00:31Z: .status.state",
+    );
+    let mut owned = state("crashed");
+    owned["metadata"]["managedFields"] = json!([{ "manager": "x" }]);
+    let refused = center.apply(&by("b"), owned).await;
+    refused.refused(400, "BadRequest", "metadata.managedFields must be nil");
+    let strip = json!([{ "op": "replace", "path": "/metadata/managedFields", "value": [{}] }]);
+    let strip = (one(), "application/json-patch+json", strip.to_string());
+    let stripped = center.send("PATCH", &strip.0, strip.1, strip.2).await.json();
+    assert_eq!(stripped["metadata"].get("managedFields"), None, "{stripped}");
     let yaml = "metadata: {name: vm-1}\nstatus:\n  note: from yaml\n";
     let media = "application/apply-patch+yaml";
     let answer = center.send("PATCH", &by("c"), media, yaml).await;
