@@ -16,6 +16,8 @@ use crate::{Error, Object};
 const GROUP_VERSION_DEFAULT: &str = "status.rollcall/v1";
 /// How long an answer may take; a list of a million objects takes a second or two.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How much later than asked for a stream may end.
+const SLACK: Duration = Duration::from_secs(3);
 
 /// The way to one status center, by any of its control nodes. Clone freely.
 #[derive(Debug, Clone)]
@@ -27,7 +29,9 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Resource<S> {
     endpoints: Endpoints,
-    path: String,
+    group_version: String,
+    plural: String,
+    namespace: Option<String>,
     status: PhantomData<fn() -> S>,
 }
 
@@ -72,6 +76,13 @@ impl Client {
         Ok(Client { endpoints: Endpoints::new(endpoints)? })
     }
 
+    /// Waits `patience` for an endpoint that is connected and silent, then asks the next one: 30 s
+    /// unless this says otherwise. A subscription hears something at least as often.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Client {
+        Client { endpoints: self.endpoints.with_patience(patience) }
+    }
+
     /// The objects of the kind with this plural name, in the default group and version.
     pub fn resource<S: DeserializeOwned>(&self, plural: &str) -> Resource<S> {
         self.resource_of(GROUP_VERSION_DEFAULT, plural)
@@ -83,8 +94,13 @@ impl Client {
         group_version: &str,
         plural: &str,
     ) -> Resource<S> {
-        let path = format!("/apis/{group_version}/{plural}");
-        Resource { endpoints: self.endpoints.clone(), path, status: PhantomData }
+        Resource {
+            endpoints: self.endpoints.clone(),
+            group_version: group_version.to_owned(),
+            plural: plural.to_owned(),
+            namespace: None,
+            status: PhantomData,
+        }
     }
 }
 
@@ -92,8 +108,21 @@ impl Client {
 
 impl<S> Clone for Resource<S> {
     fn clone(&self) -> Resource<S> {
-        let Resource { endpoints, path, status } = self;
-        Resource { endpoints: endpoints.clone(), path: path.clone(), status: *status }
+        Resource {
+            endpoints: self.endpoints.clone(),
+            group_version: self.group_version.clone(),
+            plural: self.plural.clone(),
+            namespace: self.namespace.clone(),
+            status: self.status,
+        }
+    }
+}
+
+impl<S> Resource<S> {
+    /// Those of one namespace alone. Single objects of a kind with namespaces are in one.
+    #[must_use]
+    pub fn in_namespace(&self, namespace: impl Into<String>) -> Resource<S> {
+        Resource { namespace: Some(namespace.into()), ..self.clone() }
     }
 }
 
@@ -162,10 +191,17 @@ impl<S: DeserializeOwned> Resource<S> {
         let mut request = self.request(Method::GET, None);
         request.timeout = None;
         request.query = condition.query();
+        let timeout_s = self.endpoints.patience().as_secs().max(1);
+        request.query.push(("timeoutSeconds", timeout_s.to_string()));
         request.query.push(("watch", "true".into()));
         request.query.push(("allowWatchBookmarks", "true".into()));
         request.query.push(("resourceVersion", resource_version.into()));
         self.endpoints.send(&request).await
+    }
+
+    /// How long a stream may be silent: it ends before that, and says something before it ends.
+    pub(crate) fn patience(&self) -> Duration {
+        self.endpoints.patience().max(Duration::from_secs(1)) + SLACK
     }
 
     /// Makes the next request start with another endpoint.
@@ -174,14 +210,16 @@ impl<S: DeserializeOwned> Resource<S> {
     }
 
     fn request(&self, method: Method, name: Option<&str>) -> Request {
-        let path = match name {
-            Some(name) => format!("{}/{name}", self.path),
-            None => self.path.clone(),
+        let Resource { group_version, plural, namespace, .. } = self;
+        let path = match namespace {
+            Some(namespace) => format!("/apis/{group_version}/namespaces/{namespace}/{plural}"),
+            None => format!("/apis/{group_version}/{plural}"),
         };
         let (query, body) = Default::default();
         Request {
             method,
             path,
+            name: name.map(str::to_owned),
             query,
             content_type: "application/json",
             body,

@@ -2,6 +2,9 @@
 //!
 //! Every request starts with the endpoint that answered last; when that one is silent or says
 //! "later", the next is tried. One round over all of them makes a try.
+//!
+//! A node that has lost its power says nothing at all, and one that hangs not even that: nobody is
+//! waited for without an end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +18,13 @@ use crate::Error;
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long an endpoint may be silent.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A connection on which nothing comes is probed after so long, so often, and so many times: a
+/// node without power is known to be dead after ten seconds or so.
+const PROBE_AFTER: Duration = Duration::from_secs(4);
+const PROBE_EVERY: Duration = Duration::from_secs(2);
+const PROBES: u32 = 3;
 
 /// Clone freely: clones agree on which endpoint answered last.
 #[derive(Debug, Clone)]
@@ -22,6 +32,7 @@ pub(crate) struct Endpoints {
     urls: Arc<[Url]>,
     last: Arc<AtomicUsize>,
     http: reqwest::Client,
+    patience: Duration,
 }
 
 /// A request, ready to be sent to any endpoint.
@@ -29,6 +40,8 @@ pub(crate) struct Endpoints {
 pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) path: String,
+    /// What stands behind the path, however it is spelled.
+    pub(crate) name: Option<String>,
     pub(crate) query: Vec<(&'static str, String)>,
     pub(crate) content_type: &'static str,
     pub(crate) body: Bytes,
@@ -55,13 +68,34 @@ impl Endpoints {
         if urls.is_empty() {
             return Err(Error::Endpoint { endpoint: String::new() });
         }
-        let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .tcp_keepalive(PROBE_AFTER)
+            .tcp_keepalive_interval(PROBE_EVERY)
+            .tcp_keepalive_retries(PROBES);
         let http = http.build().map_err(|source| Error::Unreachable { source })?;
-        Ok(Endpoints { urls: urls.into(), last: Arc::default(), http })
+        Ok(Endpoints { urls: urls.into(), last: Arc::default(), http, patience: PATIENCE })
+    }
+
+    /// Waits so long for a silent endpoint from now on.
+    pub(crate) fn with_patience(self, patience: Duration) -> Endpoints {
+        Endpoints { patience, ..self }
+    }
+
+    /// How long an endpoint may be silent.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// Sends `request` to one endpoint after the other until one answers for good.
     pub(crate) async fn send(&self, request: &Request) -> Result<Response, Error> {
+        // In a path they mean another place: everything, perhaps.
+        if let Some(name) =
+            request.name.as_ref().filter(|it| ["", ".", ".."].contains(&it.as_str()))
+        {
+            return Err(Error::Name { name: name.clone() });
+        }
         let first = self.last.load(Ordering::Relaxed);
         let mut failed = None;
         for step in 0..self.urls.len() {
@@ -86,6 +120,9 @@ impl Endpoints {
     async fn try_one(&self, base: &Url, request: &Request) -> Result<Response, Error> {
         let mut url = base.clone();
         url.set_path(&format!("{}{}", base.path().trim_end_matches('/'), request.path));
+        if let (Some(name), Ok(mut segments)) = (&request.name, url.path_segments_mut()) {
+            segments.push(name);
+        }
         let mut builder = self.http.request(request.method.clone(), url);
         builder = builder.query(&request.query).header("accept", "application/json");
         if !request.body.is_empty() {
@@ -95,7 +132,9 @@ impl Endpoints {
         if let Some(timeout) = request.timeout {
             builder = builder.timeout(timeout);
         }
-        let sent = builder.send().await.map_err(|source| Error::Unreachable { source })?;
+        let sent = tokio::time::timeout(self.patience, builder.send()).await;
+        let silent = |_| Error::Silent { endpoint: base.to_string(), patience: self.patience };
+        let sent = sent.map_err(silent)?.map_err(|source| Error::Unreachable { source })?;
         if sent.status().is_success() {
             return Ok(sent);
         }

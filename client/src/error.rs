@@ -10,11 +10,25 @@ pub enum Error {
         /// As it was given.
         endpoint: String,
     },
+    /// No object can be called that.
+    #[error("use the name {name:?}: no object can have it")]
+    Name {
+        /// As it was given.
+        name: String,
+    },
     /// No endpoint answered. Trying later may help.
     #[error("reach any endpoint of the status center")]
     Unreachable {
         /// What the last one tried met.
         source: reqwest::Error,
+    },
+    /// An endpoint is connected, and silent. Trying another, or later, may help.
+    #[error("wait for {endpoint}: it has said nothing for {patience:?}")]
+    Silent {
+        /// Which one.
+        endpoint: String,
+        /// How long it was waited for.
+        patience: std::time::Duration,
     },
     /// The server refused: the object does not exist (404), was changed meanwhile (409), the
     /// condition cannot be evaluated (400) …
@@ -46,9 +60,9 @@ impl Error {
     /// Whether another endpoint, or a later try, may answer otherwise.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
-            Error::Unreachable { .. } => true,
+            Error::Unreachable { .. } | Error::Silent { .. } => true,
             Error::Refused { code, .. } => matches!(code, 429 | 500 | 502 | 503 | 504),
-            Error::Endpoint { .. } | Error::Answer(_) => false,
+            Error::Endpoint { .. } | Error::Name { .. } | Error::Answer(_) => false,
         }
     }
 }

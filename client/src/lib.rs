@@ -35,6 +35,9 @@ mod error;
 mod object;
 mod subscription;
 
+#[cfg(test)]
+mod tests;
+
 pub use client::{Client, Condition, List, Resource};
 pub use error::Error;
 pub use object::{Metadata, Object};

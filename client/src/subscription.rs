@@ -1,7 +1,8 @@
 //! List, then watch, then go on: the level is never lost.
 //!
 //! States: no version (list next) → a version (watch from it) → a stream (read lines). An end of
-//! the stream keeps the version; *gone* (410, in the stream or as an answer) drops it. What the
+//! the stream keeps the version; *gone* (410, in the stream or as an answer) drops it. A stream is
+//! asked to end after a while, and says something before it does: silence is the end too. What the
 //! subscriber believes is kept by key, so that a reset can be compared by whoever wants to.
 
 use std::collections::HashSet;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use crate::client::{Condition, Resource};
 use crate::{Error, Object};
@@ -17,6 +19,9 @@ use crate::{Error, Object};
 /// First and longest wait between two tries.
 const WAIT_MIN: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(5);
+/// A stream that ends sooner, and has said nothing, is a failure: else a server that ends each at
+/// once would be asked thousands of times a second.
+const SHORT: Duration = Duration::from_secs(1);
 /// Bytes of one event at most.
 const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -48,8 +53,19 @@ pub struct Subscription<S> {
 #[derive(Debug)]
 struct Stream {
     response: reqwest::Response,
+    opened: Instant,
+    heard: bool,
     buffer: Vec<u8>,
     searched: usize,
+}
+
+/// How a stream came to its end.
+#[derive(Debug)]
+enum Broken {
+    /// The connection is lost, or nothing came for too long.
+    Lost,
+    /// An event is too large to be one.
+    TooLarge,
 }
 
 #[derive(Debug, Deserialize)]
@@ -98,10 +114,7 @@ impl<S: DeserializeOwned> Subscription<S> {
     pub async fn next(&mut self) -> Result<Event<S>, Error> {
         loop {
             match self.step().await {
-                Ok(Some(event)) => {
-                    self.wait = WAIT_MIN;
-                    return Ok(event);
-                }
+                Ok(Some(event)) => return Ok(event),
                 Ok(None) => {}
                 Err(error) if error.is_passing() => self.pause().await,
                 Err(error) => {
@@ -115,6 +128,12 @@ impl<S: DeserializeOwned> Subscription<S> {
     /// Number of objects that the condition holds for, as far as events were taken.
     pub fn len(&self) -> usize {
         self.held.len()
+    }
+
+    /// How long it would wait before the next try.
+    #[cfg(test)]
+    pub(crate) fn wait(&self) -> Duration {
+        self.wait
     }
 
     /// Whether the condition holds for none.
@@ -134,26 +153,50 @@ impl<S: DeserializeOwned> Subscription<S> {
             }
             return Ok(None);
         };
-        let line = match stream.line().await {
-            Ok(Some(line)) => line,
+        match stream.line(self.resource.patience()).await {
+            Ok(Some(line)) => {
+                let meaning = meaning_of(&line)?;
+                let is_gone = matches!(meaning, Line::Gone);
+                let event = self.take(meaning);
+                if is_gone {
+                    self.ended().await;
+                }
+                Ok(event)
+            }
             Ok(None) => {
-                self.stream = None;
-                return Ok(None);
+                self.ended().await;
+                Ok(None)
             }
-            Err(source) => {
-                self.stream = None;
+            // The next request asks another endpoint, from the same version on.
+            Err(Broken::Lost) => {
                 self.resource.pass_on();
-                return Err(Error::Unreachable { source });
+                self.ended().await;
+                Ok(None)
             }
-        };
-        let meaning = meaning_of(&line)?;
-        Ok(self.take(meaning))
+            Err(Broken::TooLarge) => {
+                let message = format!("an event of more than {EVENT_BYTES_MAX} bytes");
+                Err(Error::Answer(serde::de::Error::custom(message)))
+            }
+        }
+    }
+
+    /// The stream has ended: at once on to the next, unless it was worth nothing.
+    async fn ended(&mut self) {
+        let Some(stream) = self.stream.take() else { return };
+        if stream.heard || stream.opened.elapsed() >= SHORT {
+            self.wait = WAIT_MIN;
+        } else {
+            self.pause().await;
+        }
     }
 
     fn take(&mut self, line: Line<S>) -> Option<Event<S>> {
+        if let (Some(stream), Line::Event(..) | Line::Bookmark(_)) = (&mut self.stream, &line) {
+            stream.heard = true;
+        }
         match line {
             Line::Gone => {
-                (self.version, self.stream) = (None, None);
+                self.version = None;
                 None
             }
             Line::Bookmark(version) => {
@@ -190,11 +233,13 @@ impl<S: DeserializeOwned> Subscription<S> {
 
 impl Stream {
     fn new(response: reqwest::Response) -> Stream {
-        Stream { response, buffer: Vec::new(), searched: 0 }
+        let opened = Instant::now();
+        Stream { response, opened, heard: false, buffer: Vec::new(), searched: 0 }
     }
 
-    /// The next line, without its end; `None` when the server ended the stream.
-    async fn line(&mut self) -> Result<Option<Vec<u8>>, reqwest::Error> {
+    /// The next line, without its end; `None` when the server ended the stream. Waits `patience`
+    /// for whatever comes next.
+    async fn line(&mut self, patience: Duration) -> Result<Option<Vec<u8>>, Broken> {
         loop {
             if let Some(at) = memchr::memchr(b'\n', &self.buffer[self.searched..]) {
                 let rest = self.buffer.split_off(self.searched + at + 1);
@@ -204,8 +249,10 @@ impl Stream {
                 return Ok(Some(line));
             }
             self.searched = self.buffer.len();
-            match self.response.chunk().await? {
-                Some(_) if self.buffer.len() > EVENT_BYTES_MAX => return Ok(None),
+            let chunk = tokio::time::timeout(patience, self.response.chunk()).await;
+            let Ok(Ok(chunk)) = chunk else { return Err(Broken::Lost) };
+            match chunk {
+                Some(_) if self.buffer.len() > EVENT_BYTES_MAX => return Err(Broken::TooLarge),
                 Some(chunk) => self.buffer.extend_from_slice(&chunk),
                 None => return Ok(None),
             }
