@@ -21,9 +21,11 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 mod metrics;
+mod opening;
 mod patience;
 
 pub(crate) use metrics::ServerMetrics;
+use opening::Opening;
 use patience::Impatient;
 
 use crate::web_config::{self, WebConfig};
@@ -228,7 +230,8 @@ where
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.read_timeout);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL);
     let service = TowerToHyperService::new(router);
-    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    let stream = TokioIo::new(Opening::new(stream, limits.read_timeout));
+    let connection = builder.serve_connection(stream, service).into_owned();
     if let Err(error) = watcher.watch(connection).await {
         debug!(error = %Chain(error.as_ref()), "connection ended");
     }
