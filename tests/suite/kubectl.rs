@@ -3,6 +3,7 @@
 mod transcript; // every command, as it prints
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::{DEADLINE, FakeTarget, Kubectl, Rollcall, config, wait_until};
@@ -10,11 +11,19 @@ use testkit::{DEADLINE, FakeTarget, Kubectl, Rollcall, config, wait_until};
 use crate::kinds::{VMS, vms};
 use crate::rollcall;
 
+/// An informer waits up to 30 s between two tries.
+const PATIENCE: Duration = Duration::from_secs(90);
+
 fn kubectl(app: &Rollcall) -> Kubectl {
+    at(&app.url(""))
+}
+
+/// A kubectl that speaks to who listens at `url`.
+pub(crate) fn at(url: &str) -> Kubectl {
     // The binary under test stands in `debug/` of the target folder, tools beside that.
     let target = PathBuf::from(crate::BINARY);
     let target = target.parent().and_then(|debug| debug.parent()).unwrap();
-    Kubectl::new(&target.join("test-tools/kubectl"), app.url("").trim_end_matches('/'))
+    Kubectl::new(&target.join("test-tools/kubectl"), url.trim_end_matches('/'))
 }
 
 async fn start(page: String) -> (FakeTarget, Rollcall, Kubectl) {
@@ -129,6 +138,36 @@ async fn kubectl_finds_its_way_around() {
         .prints(&["wait", "vm/1", "--for=jsonpath={.status.state}=running", "--timeout=20s"])
         .await;
     app.stop().await;
+}
+
+#[tokio::test]
+async fn its_informer_goes_on_after_a_restart_in_both_of_its_ways_to_list() {
+    for is_streaming in ["true", "false"] {
+        let (target, app, kubectl) = start(vms(&[("1", "starting")])).await;
+        let address = app.address();
+        let kubectl = kubectl
+            .variable("KUBE_WATCHLIST_INCONSISTENCY_DETECTOR", "true")
+            .variable("KUBE_FEATURE_WatchListClient", is_streaming);
+        let wanted = "--for=jsonpath={.status.state}=running";
+        let waiting = kubectl.start(&["wait", "vm/1", wanted, "--timeout=3m"]);
+        let listens = async |app: &Rollcall| {
+            let open = app.metrics().await.sum("rollcall_status_watches", &[]);
+            if open == 1.0 { Ok(()) } else { Err(waiting.log()) }
+        };
+        wait_until("kubectl listens", DEADLINE, || listens(&app)).await;
+        app.kill().await;
+        let app = rollcall().config(&config().scrape(&target).section(VMS)).at(address);
+        let app = app.start().await;
+        // It goes on from a version of before, is told that this is gone, and lists again.
+        wait_until("kubectl listens again", PATIENCE, || listens(&app)).await;
+        target.serve(vms(&[("1", "running")]));
+        wait_until("the waiting ends", DEADLINE, || async {
+            let log = waiting.log();
+            if log.contains("condition met") { Ok(()) } else { Err(log) }
+        })
+        .await;
+        app.stop().await;
+    }
 }
 
 #[tokio::test]

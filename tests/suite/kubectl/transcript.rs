@@ -49,6 +49,9 @@ const COMMANDS: &[&str] = &[
     "get vm -o jsonpath={.items[*].status.state}",
     "get vm -o custom-columns=VM:.metadata.name,IS:.status.state",
     "get vm --sort-by=.status.state",
+    "get vm --sort-by=.status.cpu",
+    "get vm --chunk-size=1 -o name",
+    "get vm,host",
     "get vm -o wide",
     "get vm -L color",
     "get vm --show-labels",
@@ -63,8 +66,12 @@ const COMMANDS: &[&str] = &[
     "describe vm 1",
     "describe vm",
     "api-resources",
+    "api-resources --namespaced=true -o name",
     "api-versions",
     "explain vm",
+    "explain vm --recursive",
+    "explain vm.status.conditions",
+    "explain vm.status.nope",
     "explain note.status.text",
     "create -f note.yml",
     "create -f note.yml",
@@ -80,20 +87,36 @@ const COMMANDS: &[&str] = &[
     "patch note a --type merge -p {\"status\":{\"pages\":3}}",
     "patch note a --type merge -p {\"status\":{\"pages\":\"many\"}}",
     "patch note a --type json -p [{\"op\":\"replace\",\"path\":\"/status/pages\",\"value\":4}]",
+    "patch note a --type json -p [{\"op\":\"test\",\"path\":\"/status/pages\",\"value\":5}]",
     "patch note a --subresource status --type merge -p {\"status\":{\"text\":\"salt\"}}",
     "label note a color=blue",
+    "label note a color=red",
     "annotate note a by=me",
+    "edit note a",
+    "get note a -o jsonpath={.status.text}",
     "get note -l color=blue --show-labels",
-    "wait note/a --for=jsonpath={.status.text}=salt --timeout=20s",
+    "wait note/a --for=jsonpath={.status.text}=pepper --timeout=20s",
     "wait note/a --for=create --timeout=20s",
+    "wait note/a --for=condition=Read --timeout=1s",
+    "apply --server-side --field-manager=other -f more.yml",
+    "apply --server-side --field-manager=third -f note.yml",
+    "apply --server-side --field-manager=third --force-conflicts -f note.yml",
+    "get note a -o jsonpath={.metadata.managedFields[*].manager}",
+    "diff --server-side --force-conflicts -f more.yml",
+    "scale note a --replicas=2",
+    "rollout status note/a",
     "delete note a --dry-run=server",
     "delete note a",
     "wait note/a --for=delete --timeout=20s",
+    "create -f note.yml",
+    "delete note -l color=blue",
     "delete note --all",
+    "delete note a --ignore-not-found",
     "create namespace blue",
     "auth can-i get vm",
     "get --raw /apis/status.rollcall/v1",
     "get --raw /livez",
+    "get --raw /apis/none",
 ];
 
 async fn start() -> (FakeTarget, Rollcall, Kubectl) {
@@ -104,7 +127,7 @@ async fn start() -> (FakeTarget, Rollcall, Kubectl) {
     // Scraped once, at the start: from then on only commands change something.
     let config = config().global("scrape_interval: 1h").scrape(&target).section(&kinds);
     let app = rollcall().config(&config).start().await;
-    let kubectl = kubectl(&app);
+    let kubectl = kubectl(&app).variable("KUBE_EDITOR", "sed -i s/salt/pepper/");
     for (name, text) in FILES {
         std::fs::write(kubectl.folder().join(name), text).unwrap();
     }
@@ -142,7 +165,7 @@ fn steadied(text: &str, app: &Rollcall, target: &FakeTarget, kubectl: &Kubectl) 
             .map(|column| {
                 let edges = |c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == ':');
                 let words = column.split_inclusive(edges).map(|part| {
-                    let end = part.trim_end_matches(edges).len();
+                    let end = part.trim_end_matches(|c| edges(c) || c == ':').len();
                     format!("{}{}", steady(&part[..end]), &part[end..])
                 });
                 words.collect()
