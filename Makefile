@@ -3,10 +3,13 @@
 CARGO ?= cargo
 # More flags for `make bench` and `make bench-status`, such as `--window 20` or `--rival NAME=PATH`.
 ARGS ?=
+# How long `make properties` lasts, and the seed that it starts from; none: another each time.
+MINUTES ?= 10
+SEED ?=
 BENCH = $(CARGO) run --release --locked -p bench --
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint golden tools bench bench-modes bench-parts bench-status fuzz
+.PHONY: help run test check properties fmt lint golden tools bench bench-modes bench-parts bench-status fuzz
 
 help:    ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -18,6 +21,13 @@ test: tools fmt lint ## Install what tests need if it is missing, then prove eve
 	$(CARGO) test --workspace --locked
 
 check: fmt lint test ## Everything CI runs, cheapest first
+
+properties: tools ## All properties by chance for MINUTES (10), with real clients; SEED= repeats a run
+	ROLLCALL_PROPERTY_SECONDS=$$(($(MINUTES) * 60)) ROLLCALL_SEED=$(SEED) \
+	  $(CARGO) test --locked -p rollcall --test suite -- --nocapture \
+	  status::properties status::storm status::races status::crowd watch
+	PROPTEST_CASES=$$(($(MINUTES) * 2000)) \
+	  $(CARGO) test --locked -p status-sink --lib -- --nocapture orders properties
 
 fmt:     ## Is the code formatted?
 	$(CARGO) fmt --all --check

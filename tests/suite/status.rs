@@ -1,5 +1,6 @@
 //! The status center: what objects are made of, and whose word counts.
 
+mod crowd; // of bad clients
 mod fed; // by who scrapes elsewhere
 mod kube_rs; // a real client
 mod properties; // what must hold in random histories
@@ -7,6 +8,7 @@ mod python; // a real client
 mod races; // many at once
 mod refused; // bad input: a 4xx, and nothing has changed
 mod sdk; // our client for Rust
+mod storm; // all clients, through everything that can happen
 
 use serde_json::{Value, json};
 use testkit::{DEADLINE, FakeReceiver, FakeTarget, Reply, Rollcall, config, wait_until};

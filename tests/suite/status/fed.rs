@@ -1,7 +1,10 @@
-//! A status center alone, fed by who scrapes elsewhere: Prometheus, and rollcall in both versions.
+//! A status center alone, fed by who scrapes elsewhere: Prometheus, vmagent, and rollcall in both
+//! versions.
 
 use serde_json::Value;
-use testkit::{FakeTarget, Prometheus, Reply, Rollcall, config};
+use tempfile::TempDir;
+use testkit::{FakeTarget, Process, Prometheus, Reply, Rollcall, config};
+use tokio::process::Command;
 
 use super::{fresh, vm, wait_for};
 use crate::kinds::{VMS, VMS_PATH, vms};
@@ -20,6 +23,7 @@ async fn center() -> Rollcall {
 /// Somebody who scrapes a target and writes to a status center.
 enum Sender {
     Prometheus(Box<Prometheus>),
+    Vmagent(Box<(Process, TempDir)>),
     Rollcall(Box<Rollcall>),
 }
 
@@ -35,6 +39,26 @@ impl Sender {
         Sender::Prometheus(Box::new(Prometheus::agent(&yaml).await))
     }
 
+    fn vmagent(target: &FakeTarget, center: &Rollcall) -> Sender {
+        let folder = tempfile::tempdir().unwrap();
+        let yaml = format!(
+            "global: {{ scrape_interval: 1s }}\n\
+             scrape_configs:\n  - job_name: test\n    static_configs: [{{ targets: ['{}'] }}]\n",
+            target.address(),
+        );
+        std::fs::write(folder.path().join("scrape.yml"), yaml).unwrap();
+        let mut command = Command::new("vmagent");
+        command.current_dir(folder.path()).args([
+            "-promscrape.config=scrape.yml",
+            "-httpListenAddr=127.0.0.1:0",
+            "-remoteWrite.tmpDataPath=data",
+            "-remoteWrite.flushInterval=100ms",
+            &format!("-remoteWrite.url={}", center.url("/api/v1/write")),
+        ]);
+        let process = Process::start("vmagent", command, &folder.path().join("log"));
+        Sender::Vmagent(Box::new((process, folder)))
+    }
+
     async fn rollcall(target: &FakeTarget, center: &Rollcall, message: &str) -> Sender {
         let remote_write = format!(
             "name: center\nurl: {}\nprotobuf_message: {message}\n\
@@ -48,6 +72,7 @@ impl Sender {
     async fn stop(self) {
         match self {
             Sender::Prometheus(prometheus) => drop(prometheus),
+            Sender::Vmagent(vmagent) => drop(vmagent),
             Sender::Rollcall(app) => drop(app.terminate().await),
         }
     }
@@ -103,6 +128,16 @@ async fn target() -> FakeTarget {
 async fn prometheus_feeds_it() {
     let (target, center) = (target().await, center().await);
     let sender = Sender::prometheus(&target, &center).await;
+    story(&target, &center).await;
+    sender.stop().await;
+    silence(&center).await;
+    center.stop().await;
+}
+
+#[tokio::test]
+async fn vmagent_feeds_it() {
+    let (target, center) = (target().await, center().await);
+    let sender = Sender::vmagent(&target, &center);
     story(&target, &center).await;
     sender.stop().await;
     silence(&center).await;

@@ -2,7 +2,7 @@
 //! everything that they saw must be one and the same history.
 //!
 //! `ROLLCALL_SEED` repeats a run, as far as chance is ours; `ROLLCALL_PROPERTY_SECONDS` makes it
-//! longer.
+//! longer, in rounds of which each has a seed of its own.
 
 mod history;
 mod looking;
@@ -36,7 +36,7 @@ const END: &str = "the-end";
 
 /// Numbers that look like chance.
 #[derive(Debug, Clone)]
-pub(super) struct Chance(u64);
+pub(super) struct Chance(pub(super) u64);
 
 impl Chance {
     /// Less than `n`.
@@ -48,12 +48,12 @@ impl Chance {
     }
 }
 
-fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     let given = std::env::var("ROLLCALL_SEED").ok().and_then(|text| text.parse().ok());
     given.unwrap_or_else(|| u64::from(std::process::id()) << 20 | 1)
 }
 
-fn duration() -> Duration {
+pub(super) fn duration() -> Duration {
     let given = std::env::var("ROLLCALL_PROPERTY_SECONDS").ok().and_then(|text| text.parse().ok());
     Duration::from_secs(given.unwrap_or(3))
 }
@@ -102,27 +102,61 @@ pub(super) fn version_of(object: &Value) -> u64 {
 }
 
 type Holds = fn(&Change) -> bool;
+/// Whether a change is told of an object that matched before and after it.
+type Tells = fn(&Change, &Change) -> bool;
 
 /// Filtered watches: the selector, and the same in Rust.
-const SELECTORS: [(&str, Holds); 4] = [
-    ("status.state=a", |it| it.state == "a"),
-    ("status.state in (a,b),status.load>=1", |it| it.state != "c" && it.load >= 1),
-    ("status.state!=a", |it| it.state != "a"),
-    ("cel:object.status.load == 2.0 || object.status.state == 'c'", |it| {
-        it.load == 2 || it.state == "c"
-    }),
+const SELECTORS: [(&str, Holds, Tells); 8] = [
+    ("status.state=a", |it| it.state == "a", |_, _| true),
+    ("status.state in (a,b),status.load>=1", |it| it.state != "c" && it.load >= 1, |_, _| true),
+    ("status.state!=a", |it| it.state != "a", |_, _| true),
+    (
+        "cel:object.status.load == 2.0 || object.status.state == 'c'",
+        |it| it.load == 2 || it.state == "c",
+        |_, _| true,
+    ),
+    (
+        "(status.state=b||status.load<2) && metadata.name!=n7",
+        |it| (it.state == "b" || (0..2).contains(&it.load)) && it.name != "n7",
+        |_, _| true,
+    ),
+    ("status.load>1@edge", |it| it.load > 1, |_, _| false),
+    (
+        "status.state notin (c)@on(status.load)",
+        |it| it.state != "c",
+        |old, new| old.load != new.load,
+    ),
+    (
+        "cel:object.status.state.matches('^[ab]$')@on(status.state)",
+        |it| it.state == "a" || it.state == "b",
+        |old, new| old.state != new.state,
+    ),
 ];
+
+/// A round is no longer than this: what everybody saw of it is kept until its end.
+const ROUND: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everyone_sees_one_and_the_same_history() {
-    let (seed, duration) = (seed(), duration());
+    let until = Instant::now() + duration();
+    let mut seed = seed();
+    loop {
+        round(seed, ROUND.min(duration())).await;
+        seed = seed.wrapping_add(0x1000);
+        if Instant::now() >= until {
+            return;
+        }
+    }
+}
+
+async fn round(seed: u64, duration: Duration) {
     println!("ROLLCALL_SEED={seed} ROLLCALL_PROPERTY_SECONDS={}", duration.as_secs());
     let app = Arc::new(rollcall().config(&config().section(KINDS)).start().await);
     let start = version_of(&app.json(NOTES).await);
     let whole = app.watch(&format!("{NOTES}?watch=1&resourceVersion={start}")).await;
     let mut filtered = Vec::new();
-    for (selector, _) in SELECTORS {
-        let selector = selector.replace(' ', "%20").replace('=', "%3D").replace('|', "%7C");
+    for (selector, ..) in SELECTORS {
+        let selector = super::refused::escape(selector);
         let path = format!("{NOTES}?watch=1&resourceVersion={start}&fieldSelector={selector}");
         filtered.push(app.watch(&path).await);
     }
@@ -152,8 +186,8 @@ async fn everyone_sees_one_and_the_same_history() {
     for (version, name) in &answered {
         assert_eq!(history.name_at(*version), Some(name.as_str()), "the write {version} was told");
     }
-    for ((selector, holds), watch) in SELECTORS.into_iter().zip(&filtered) {
-        let want = history.seen_by(holds);
+    for ((selector, holds, tells), watch) in SELECTORS.into_iter().zip(&filtered) {
+        let want = history.seen_by(holds, tells);
         let got = watch.wait_for_events(want.len()).await;
         assert_eq!(history::words(&got), want, "{selector}");
     }

@@ -98,7 +98,7 @@ fn bad_queries() -> Vec<(&'static str, String)> {
 }
 
 /// As it stands in a query.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
     let escape = |byte: u8| match plain(&byte) {
         true => char::from(byte).to_string(),

@@ -86,16 +86,22 @@ impl History {
         objects
     }
 
-    /// What a watch with this condition must have seen: edges.
-    pub(super) fn seen_by(&self, holds: impl Fn(&Change) -> bool) -> Vec<String> {
+    /// What a watch with this condition must have seen: edges, and of the changes between them
+    /// those that are told.
+    pub(super) fn seen_by(
+        &self,
+        holds: impl Fn(&Change) -> bool,
+        tells: impl Fn(&Change, &Change) -> bool,
+    ) -> Vec<String> {
         let mut known: BTreeMap<&str, &Change> = BTreeMap::new();
         let mut seen = Vec::new();
         for (version, kind, it) in &self.events {
-            let was = known.get(it.name.as_str()).is_some_and(|old| holds(old));
+            let old = known.get(it.name.as_str()).copied();
+            let was = old.is_some_and(&holds);
             let is = kind != "DELETED" && holds(it);
             let edge = match (was, is) {
                 (false, true) => Some("ADDED"),
-                (true, true) => Some("MODIFIED"),
+                (true, true) => old.is_none_or(|old| tells(old, it)).then_some("MODIFIED"),
                 (true, false) => Some("DELETED"),
                 (false, false) => None,
             };
