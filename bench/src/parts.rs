@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::io::Write as _;
 use std::sync::Arc;
 
-use forwarder::config::{Common, ForwarderSpec, Spec};
+use forwarder::config::{Common, DataTypeSpec, ForwarderSpec, RouteSpec, Spec};
 use forwarder::{Forwarder, Parts};
 use kit::config::yaml;
 use kit::metrics::SelfMetrics;
@@ -69,7 +69,7 @@ pub fn prepare(name: &str) -> Option<Run> {
             let page = page(0, 0, false);
             Box::new(move || read(&mut target(&Lab::new()), &page))
         }
-        "route alone" => sending("[]", true),
+        "route alone" => sending("{}", true),
         "encode 1.0, page like the last ones" => sending(&blackhole("remote_write1"), true),
         "encode 1.0, page new" => sending(&blackhole("remote_write1"), false),
         "encode 2.0, page like the last ones" => sending(&blackhole("remote_write2"), true),
@@ -115,7 +115,11 @@ fn read(reader: &mut Reader, page: &str) {
 }
 
 fn blackhole(format: &str) -> String {
-    format!("[{{ name: nowhere, module: blackhole, format: {format} }}]")
+    format!(
+        "forwarders: [{{ name: nowhere, module: blackhole, format: {format} }}]\n\
+         data_types: [{{ name: all, match: ['{{__name__=~\".+\"}}'] }}]\n\
+         routes: [{{ data_types: [all], to: [nowhere] }}]\n"
+    )
 }
 
 /// What stands between the scrape and a receiver, with nobody behind it.
@@ -129,8 +133,8 @@ struct Way {
 }
 
 /// Pages through the router and into blocks. Not `known`: each as if it were the first.
-fn sending(forwarders: &str, known: bool) -> Run {
-    let mut way = Way::new(forwarders);
+fn sending(sections: &str, known: bool) -> Run {
+    let mut way = Way::new(sections);
     (0..PAGES_BEFORE).for_each(|_| way.take());
     Box::new(move || {
         if !known {
@@ -141,14 +145,14 @@ fn sending(forwarders: &str, known: bool) -> Run {
 }
 
 impl Way {
-    fn new(forwarders: &str) -> Way {
+    fn new(sections: &str) -> Way {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let forwarder = {
             let _inside = runtime.enter();
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
             let (metrics, storage) = (SelfMetrics::new(), std::env::temp_dir());
             let parts = Parts { clock, metrics, builtin: Vec::new(), storage };
-            Forwarder::start(config(forwarders), parts).expect("it starts")
+            Forwarder::start(config(sections), parts).expect("it starts")
         };
         let mut reader = target(&Lab::new());
         let mut values = Vec::new();
@@ -182,10 +186,19 @@ impl Way {
     }
 }
 
-fn config(forwarders: &str) -> Arc<forwarder::Config> {
-    let forwarders: Vec<Option<ForwarderSpec>> =
-        yaml::from_str("parts", forwarders).expect("it is YAML");
-    let spec = Spec { forwarders, ..Spec::default() };
+/// Our sections of a configuration, as far as they are needed here.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Sections {
+    forwarders: Vec<Option<ForwarderSpec>>,
+    data_types: Vec<Option<DataTypeSpec>>,
+    routes: Vec<Option<RouteSpec>>,
+}
+
+fn config(sections: &str) -> Arc<forwarder::Config> {
+    let Sections { forwarders, data_types, routes } =
+        yaml::from_str("parts", sections).expect("it is YAML");
+    let spec = Spec { forwarders, data_types, routes, ..Spec::default() };
     let external_labels = Default::default();
     let common =
         Common { external_labels: &external_labels, names: Default::default(), elsewhere: &[] };
