@@ -174,7 +174,6 @@ impl Fetcher {
         }
         let mut headers = prepared.headers.clone();
         let generation = self.client.sign(&prepared.uri, &mut headers).await?;
-        headers.insert(HOST, prepared.host.clone());
         let is_kept = |kept: &Connection| kept.is_open() && kept.generation == generation;
         let mut kept = self.connection.take().filter(is_kept);
         loop {
@@ -182,10 +181,8 @@ impl Fetcher {
                 Some(connection) => connection,
                 None => Box::pin(connect(&self.client, prepared, &self.url, generation)).await?,
             };
-            let mut request = Request::new(Empty::new());
-            *request.uri_mut() = prepared.path.clone();
-            *request.headers_mut() = headers.clone();
-            let (was_used, sent) = (connection.used, clock.now());
+            let request = prepared.request(&headers, connection.is_http2());
+            let sent = clock.now();
             match connection.send(request).await {
                 Ok(response)
                     if response.status().is_redirection() && self.client.follows_redirects() =>
@@ -201,7 +198,7 @@ impl Fetcher {
                 }
                 // The target closed it while it was idle: ask again on a fresh one. Half an
                 // answer, or one that makes no sense, is an answer.
-                Err(_) if was_used && connection.is_silent() => {}
+                Err(error) if connection.may_resend(&error) => {}
                 Err(source) => return Err(failed(&self.url, source)),
             }
         }
@@ -339,6 +336,19 @@ impl Prepared {
         headers.insert(TIMEOUT_HEADER, value(&seconds)?);
         let socket = target.unix_socket.as_deref().map(PathBuf::from);
         Ok(Prepared { uri, path, host, headers, socket })
+    }
+
+    /// One request, for a connection to the target itself.
+    fn request(&self, headers: &HeaderMap, http2: bool) -> Request<Empty<Bytes>> {
+        let mut request = Request::new(Empty::new());
+        *request.headers_mut() = headers.clone();
+        *request.uri_mut() = if http2 {
+            self.uri.clone()
+        } else {
+            request.headers_mut().insert(HOST, self.host.clone());
+            self.path.clone()
+        };
+        request
     }
 }
 

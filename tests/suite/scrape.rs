@@ -1,5 +1,7 @@
 //! Targets: a real exporter read whole, discovery as files and services change, limits of a pool.
 
+mod http2; // the protocol that TLS agrees on
+
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -4,8 +4,9 @@
 //!   sides want it, follows redirects, goes through proxies. Send a
 //!   `http::Request<bytes::Bytes>` with an absolute URI; timeouts are the caller's
 //!   (`tokio::time::timeout`).
-//! - Who wants a connection of its own (a scrape loop) takes [`Client::open`] for a stream and
-//!   [`Client::sign`] for the headers of each request, as long as [`Client::is_direct`] says that
+//! - Who wants a connection of its own (a scrape loop) takes [`Client::open`] for a stream (and
+//!   [`Http2`], if that is what both sides agreed on) and [`Client::sign`] for the headers of each
+//!   request, as long as [`Client::is_direct`] says that
 //!   no proxy stands between; an answer that is a redirect is handed to [`Client::follow`].
 //!
 //! Credentials and certificates in files are read again for every request, as Prometheus does:
@@ -14,6 +15,7 @@
 mod assertion;
 mod connect;
 mod credentials;
+mod http2;
 mod oauth2;
 mod proxy;
 mod redirect;
@@ -40,6 +42,7 @@ use crate::config::HttpClientConfig;
 pub use assertion::AssertionError;
 pub use connect::{ConnectError, Heard, Stream};
 pub use credentials::CredentialsError;
+pub use http2::Http2;
 pub use oauth2::TokenError;
 pub use response::{BodyError, Response};
 pub use tls::TlsError;
@@ -234,8 +237,8 @@ impl Client {
         self.0.config.follow_redirects
     }
 
-    /// Opens a connection for HTTP/1.1 to the host of `uri`, or to the Unix socket at `socket`;
-    /// with TLS if the scheme is `https`. No proxy is used.
+    /// Opens a connection to the host of `uri`, or to the Unix socket at `socket`; with TLS if the
+    /// scheme is `https`, and then perhaps for HTTP/2 ([`Stream::is_http2`]). No proxy is used.
     ///
     /// # Errors
     /// When nobody answers there, or not the one we trust.
@@ -246,7 +249,8 @@ impl Client {
             false => None,
         };
         let socket = socket.or(self.0.endpoints.socket.as_deref());
-        let opened = connect::open_direct(uri, socket, None, tls.map(Protocols::http1)).await;
+        let protocols = tls.map(|tls| Protocols::new(tls, self.0.config.http2));
+        let opened = connect::open_direct(uri, socket, None, protocols).await;
         opened.map_err(|source| SendError::Exchange {
             verb: "Get".to_owned(),
             url: uri.to_string(),
@@ -291,9 +295,7 @@ impl Client {
         {
             return Ok(pool.clone());
         }
-        let http2 = self.0.config.http2;
-        let protocols =
-            tls.map(|tls| if http2 { Protocols::any(tls) } else { Protocols::http1(tls) });
+        let protocols = tls.map(|tls| Protocols::new(tls, self.0.config.http2));
         let connector = Connector::new(Arc::clone(&self.0.endpoints), protocols);
         let pool = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())

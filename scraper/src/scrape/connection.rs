@@ -1,5 +1,6 @@
-//! The one connection of a target: kept from scrape to scrape, and driven by the target's own
-//! task, so that an idle target costs neither a task nor a wake-up.
+//! The one connection of a target: kept from scrape to scrape. HTTP/1.1 is driven by the target's
+//! own task, so that an idle target costs neither a task nor a wake-up; HTTP/2, which TLS may agree
+//! on, has a task (`kit::http::Http2`).
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -10,19 +11,27 @@ use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, Connection as Http1, SendRequest};
 use hyper::{Request, Response};
-use kit::http::{Generation, Heard, Stream};
+use kit::http::{Generation, Heard, Http2, Stream};
 
 /// An open connection.
 pub(super) struct Connection {
-    sender: SendRequest<Empty<Bytes>>,
-    /// None when it has ended: nothing can be sent any more. It is dropped then, because only
-    /// that tells whoever waits for it.
-    driver: Option<Driver>,
+    wire: Wire,
     heard: Heard,
     /// At least one exchange went well.
     pub(super) used: bool,
     /// The certificates that it was opened with.
     pub(super) generation: Generation,
+}
+
+/// What is spoken over it.
+enum Wire {
+    Http1 {
+        sender: SendRequest<Empty<Bytes>>,
+        /// None when it has ended: nothing can be sent any more. It is dropped then, because only
+        /// that tells whoever waits for it.
+        driver: Option<Driver>,
+    },
+    Http2(Http2),
 }
 
 /// Bytes that the connection of an idle target keeps: what is read at once, and the longest head
@@ -37,10 +46,24 @@ type Driver = Pin<Box<Http1<Stream, Empty<Bytes>>>>;
 impl Connection {
     pub(super) async fn over(stream: Stream, generation: Generation) -> hyper::Result<Connection> {
         let heard = stream.heard();
-        let (sender, driver) =
-            Builder::new().max_buf_size(BUFFER_BYTES_MAX).handshake(stream).await?;
-        let driver = Some(Box::pin(driver));
-        Ok(Connection { sender, driver, heard, used: false, generation })
+        let wire = if stream.is_http2() {
+            Wire::Http2(Http2::over(stream).await?)
+        } else {
+            // As laxly as Go reads heads.
+            let (sender, driver) = Builder::new()
+                .max_buf_size(BUFFER_BYTES_MAX)
+                .allow_spaces_after_header_name_in_responses(true)
+                .allow_obsolete_multiline_headers_in_responses(true)
+                .handshake(stream)
+                .await?;
+            Wire::Http1 { sender, driver: Some(Box::pin(driver)) }
+        };
+        Ok(Connection { wire, heard, used: false, generation })
+    }
+
+    /// Whether requests name the whole URL and no `Host`.
+    pub(super) fn is_http2(&self) -> bool {
+        matches!(self.wire, Wire::Http2(_))
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -48,28 +71,40 @@ impl Connection {
         &mut self,
         request: Request<Empty<Bytes>>,
     ) -> hyper::Result<Response<Incoming>> {
-        let Connection { sender, driver, heard, .. } = self;
-        heard.forget();
-        drive(driver, async {
-            sender.ready().await?;
-            sender.send_request(request).await
-        })
-        .await
+        self.heard.forget();
+        match &mut self.wire {
+            Wire::Http1 { sender, driver } => {
+                drive(driver, async {
+                    sender.ready().await?;
+                    sender.send_request(request).await
+                })
+                .await
+            }
+            Wire::Http2(http2) => http2.send(request).await,
+        }
     }
 
-    /// Whether nothing of an answer to the last request has come.
-    pub(super) fn is_silent(&self) -> bool {
-        !self.heard.is_something()
+    /// Whether the request that failed so may be sent again over another connection: this one had
+    /// been idle, and nothing of an answer has come.
+    pub(super) fn may_resend(&self, error: &hyper::Error) -> bool {
+        let is_silent = !self.heard.is_something();
+        self.used && (is_silent || self.is_http2() && Http2::is_unheard(error))
     }
 
     /// Waits for `work`, which reads the answer's body.
     pub(super) async fn read<T>(&mut self, work: impl Future<Output = T>) -> T {
-        drive(&mut self.driver, work).await
+        match &mut self.wire {
+            Wire::Http1 { driver, .. } => drive(driver, work).await,
+            Wire::Http2(_) => work.await,
+        }
     }
 
     /// Whether another request may be sent.
     pub(super) fn is_open(&self) -> bool {
-        self.driver.is_some() && !self.sender.is_closed()
+        match &self.wire {
+            Wire::Http1 { sender, driver } => driver.is_some() && !sender.is_closed(),
+            Wire::Http2(http2) => http2.is_open(),
+        }
     }
 }
 

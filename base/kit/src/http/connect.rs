@@ -275,6 +275,11 @@ impl Stream {
         self.io.into_inner().io
     }
 
+    /// Whether both sides agreed on HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        self.http2
+    }
+
     /// Tells whether anything has come in, even when the stream itself is out of reach.
     pub fn heard(&self) -> Heard {
         self.io.inner().heard.clone()

@@ -114,17 +114,9 @@ impl TlsSource {
 // === impl Protocols ===
 
 impl Protocols {
-    /// HTTP/1.1 alone.
-    pub(super) fn http1(tls: Tls) -> Protocols {
-        Protocols::with(tls, &[b"http/1.1"])
-    }
-
-    /// HTTP/2 if the server wants it.
-    pub(super) fn any(tls: Tls) -> Protocols {
-        Protocols::with(tls, &[b"h2", b"http/1.1"])
-    }
-
-    fn with(tls: Tls, names: &[&[u8]]) -> Protocols {
+    /// HTTP/1.1, and HTTP/2 if the server wants it and it is wanted here.
+    pub(super) fn new(tls: Tls, http2: bool) -> Protocols {
+        let names: &[&[u8]] = if http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
         let mut config = ClientConfig::clone(&tls.config);
         config.alpn_protocols = names.iter().map(|name| name.to_vec()).collect();
         Protocols { config: Arc::new(config), server_name: tls.server_name }
