@@ -137,7 +137,7 @@ impl SampleRules {
     /// When the whole scrape must fail because of it.
     pub(crate) fn decide(&self, exposed: Exposed<'_>) -> Result<Option<Labels>, RuleFault> {
         let mut labels = LabelsBuilder::default();
-        labels.set(METRIC_NAME, exposed.name);
+        labels.set(METRIC_NAME, if exposed.empties(METRIC_NAME) { "" } else { exposed.name });
         let mut repeated: SmallVec<[(&str, &str); 2]> = SmallVec::new();
         for (name, value) in exposed.labels {
             if exposed.has(name) > 1 {

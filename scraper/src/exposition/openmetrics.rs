@@ -115,7 +115,8 @@ impl<'b> Cursor<'b> {
         let line = self.rest();
         if let Some(rest) = line.strip_prefix(b"# EOF") {
             let rest = rest.strip_prefix(b"\n").unwrap_or(rest);
-            if !rest.is_empty() {
+            // Prometheus' lexer passes over NULs here.
+            if rest.iter().any(|byte| *byte != 0) {
                 return Err(SyntaxError("unexpected data after # EOF".to_owned()));
             }
             return Ok(Next::End(self.page.len()));
@@ -174,7 +175,7 @@ impl<'b> Cursor<'b> {
     }
 
     /// Labels up to the closing brace. A quoted string alone is the metric name, if there may be
-    /// one.
+    /// one; if not, these are labels of an exemplar, whose values hold no NUL.
     fn labels(
         &mut self,
         labels: &mut Vec<(Range<usize>, Range<usize>)>,
@@ -217,7 +218,7 @@ impl<'b> Cursor<'b> {
                 }
                 _ => return Err(self.unexpected("expected equal")),
             }
-            labels.push((written, self.label_value()?));
+            labels.push((written, self.label_value(name.is_some())?));
             match self.peek() {
                 Some(b',') => self.at += 1,
                 Some(b'}') => {}
@@ -226,10 +227,10 @@ impl<'b> Cursor<'b> {
         }
     }
 
-    fn label_value(&mut self) -> Result<Range<usize>, SyntaxError> {
+    fn label_value(&mut self, may_hold_nul: bool) -> Result<Range<usize>, SyntaxError> {
         let from = self.at;
         let end = match self.peek() {
-            Some(b'"') => string_end(self.page, from, true),
+            Some(b'"') => string_end(self.page, from, may_hold_nul),
             _ => None,
         };
         let whole = |end: &usize| memchr::memchr(b'\n', &self.page[from..*end]).is_none();

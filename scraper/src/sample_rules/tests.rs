@@ -55,6 +55,13 @@ fn target_labels_are_added_and_conflicts_renamed() {
 }
 
 #[test]
+fn a_name_that_is_named_again_without_a_value_is_none() {
+    let case = target(&[("job", "j")]);
+    case.check("m", &[("__name__", "")], "missing metric name (__name__ label)");
+    case.check("m", &[("__name__", "m")], "label name \"__name__\" is not unique: invalid sample");
+}
+
+#[test]
 fn shorter_conflicting_names_are_renamed_first() {
     let case = target(&[("a", "t"), ("exported_a", "t2")]);
     case.check(

@@ -24,6 +24,7 @@ async fn only_a_whole_answer_of_200_is_a_scrape() {
         between("no content", Reply::status(204)),
         between("part of the content", text(body).with_status(206)),
         between("moved to nowhere", Reply::status(302)),
+        between("moved to an empty place", Reply::status(302).header("Location", "")),
         between("not modified", Reply::status(304)),
         between("unauthorized", text(body).with_status(401)),
         between("not found", text(body).with_status(404)),
@@ -74,6 +75,26 @@ async fn only_a_whole_answer_of_200_is_a_scrape() {
         between("a body that is too slow", text(body).trickling(1, Duration::from_millis(400)))
             .job("scrape_timeout: 1s"),
         between("no answer", Reply::never()).job("scrape_timeout: 1s"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn heads_are_read_as_laxly_as_go_reads_them() {
+    check(vec![
+        between(
+            "a space before the colon of a header",
+            Reply::raw(
+                "HTTP/1.1 200 OK\r\nContent-Type : text/plain\r\nContent-Length: 4\r\n\r\na 2\n",
+            ),
+        ),
+        between(
+            "a header of two lines",
+            Reply::raw(
+                "HTTP/1.1 200 OK\r\nX-Test: a\r\n b\r\nContent-Type: text/plain\r\n\
+                 Content-Length: 4\r\n\r\na 2\n",
+            ),
+        ),
     ])
     .await;
 }

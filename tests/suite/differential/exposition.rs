@@ -170,6 +170,7 @@ async fn names_and_labels_follow_the_grammar() {
         ("the same label twice with one value", "a{x=\"1\",x=\"1\"} 3"),
         ("the same label twice, once empty", "a{x=\"\",x=\"1\"} 3"),
         ("a label for the name", "a{__name__=\"b\"} 1"),
+        ("an empty label for the name", "a{__name__=\"\"} 1"),
         ("a reserved word as name", "NaN 1"),
         ("a word after the value", "a 1 x"),
         ("an exemplar in the text format", "a 1 # {id=\"7\"} 2"),

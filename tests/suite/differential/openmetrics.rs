@@ -116,6 +116,7 @@ async fn timestamps_are_seconds_and_exemplars_follow_a_hash() {
         ("om: an exemplar with a bad value", "a_total 1 # {id=\"7\"} x"),
         ("om: an exemplar with a bad timestamp", "a_total 1 # {id=\"7\"} 1 x"),
         ("om: an exemplar that is open", "a_total 1 # {id=\"7"),
+        ("om: a zero byte in an exemplar", "a_total 1 # {id=\"\0\"} 0.5"),
         ("om: two spaces before an exemplar", "a_total 1  # {id=\"7\"} 0.5"),
     ]);
     let gauge = "# TYPE a gauge\na 1 # {id=\"7\"} 0.5";
@@ -136,6 +137,7 @@ async fn a_page_ends_with_its_end() {
         whole("om: two ends", "a 1\n# EOF\n# EOF\n"),
         whole("om: an end in small letters", "a 1\n# eof\n"),
         whole("om: an end with two spaces", "a 1\n#  EOF\n"),
+        whole("om: an end and then zero bytes", "a 1\n# EOF\n\0\0"),
         whole("om: an end alone", "# EOF\n"),
         whole("om: a line end alone", "\n"),
         whole("om: nothing", "").differs(

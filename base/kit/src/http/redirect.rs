@@ -46,7 +46,8 @@ impl Hop {
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
             _ => return Ok(None),
         };
-        let Some(location) = answered.get(LOCATION) else { return Ok(None) };
+        let location = answered.get(LOCATION).filter(|location| !location.is_empty());
+        let Some(location) = location else { return Ok(None) };
         if self.number >= HOPS_MAX {
             return Err(SendError::TooManyRedirects(HOPS_MAX));
         }
