@@ -3,13 +3,16 @@
 //! Field for field what Prometheus 3.14 answers in agent mode, so that scripts and dashboards
 //! keep working. Everything that no path here matches is asked of the status center.
 
+mod agent_metrics;
 mod answer;
 mod exposition;
+mod federation;
 mod forwarders;
 mod global_url;
 mod lifecycle;
 mod page;
 mod pages;
+mod pool_metrics;
 mod process;
 mod relabel_steps;
 mod status;
@@ -85,8 +88,11 @@ const UNAVAILABLE: [&str; 16] = [
 pub(crate) fn router(admin: Admin, status_center: Router, prefix: &str) -> Router {
     let metrics = WebMetrics::register(&admin.metrics, Arc::clone(&admin.clock));
     process::register(&admin.metrics);
+    pool_metrics::register(&admin.metrics, Arc::clone(&admin.scraper));
+    let federation_errors = agent_metrics::register(&admin.metrics, Arc::clone(&admin.readiness));
     let mut ours = Router::new()
-        .route("/metrics", get(self_metrics))
+        .route("/metrics", get(own_page))
+        .merge(federation::routes(federation_errors))
         .merge(lifecycle::routes(admin.lifecycle_enabled))
         .merge(status::routes())
         .merge(targets::routes())
@@ -111,6 +117,6 @@ pub(crate) fn router(admin: Admin, status_center: Router, prefix: &str) -> Route
         .layer(counted)
 }
 
-async fn self_metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
+async fn own_page(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
     exposition::answer(&admin.metrics, &headers)
 }

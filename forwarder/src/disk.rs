@@ -26,7 +26,7 @@ use cursor::Cursor;
 use record::Header;
 use segment::{Located, Segment};
 
-pub(crate) use keeper::{Keeper, KeeperConfig, Opened, ReadError};
+pub(crate) use keeper::{DiskStats, Keeper, KeeperConfig, Opened, ReadError};
 
 /// The file that says who has the log open.
 const LOCK_FILE: &str = "lock";
@@ -287,6 +287,11 @@ impl Log {
     /// The sequence before which `reader` is done with everything.
     pub(crate) fn place(&self, reader: &str) -> u64 {
         self.readers.get(reader).map_or(0, Cursor::next)
+    }
+
+    /// The sequence of the newest block that was ever written; 0 if there was none.
+    pub(crate) fn newest(&self) -> u64 {
+        self.next_sequence - 1
     }
 
     /// The newest set of shards that any record is of.

@@ -49,7 +49,7 @@ pub use modules::MODULES;
 pub use view::{DestinationView, DiskView};
 
 use destination::Destination;
-use metrics::{DestinationCollector, RouterCollector};
+use metrics::{DestinationCollector, Intake, RouterCollector};
 use router::{Entry, EntryId, Router, Table};
 
 /// How long a destination that a reload removed or changed may go on to empty its queue.
@@ -133,7 +133,8 @@ impl Forwarder {
         forwarder.apply(config)?;
         let router = Arc::clone(&forwarder.router);
         metrics.register(|registry| {
-            registry.register_collector(Box::new(DestinationCollector { destinations }));
+            let intake = Intake::default();
+            registry.register_collector(Box::new(DestinationCollector { destinations, intake }));
             registry.register_collector(Box::new(RouterCollector { router }));
         });
         Ok(forwarder)

@@ -4,6 +4,8 @@
 //! `reason` come from `ledger::Reason`. Not here: the books themselves (`ledger.rs`).
 
 mod collector;
+mod intake;
+mod log_metrics;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::Instant;
 
 pub(crate) use collector::{DestinationCollector, RouterCollector};
+pub(crate) use intake::Intake;
 
 use crate::block::Counts;
 use crate::module::SendError;

@@ -117,6 +117,11 @@ impl TargetView {
         }
     }
 
+    /// How many series its last page had.
+    pub fn n_series(&self) -> usize {
+        self.layout.as_ref().map_or(0, |layout| layout.len())
+    }
+
     /// The metric families of its last good page: `/api/v1/targets/metadata`.
     pub fn families(&self) -> impl Iterator<Item = &Arc<Family>> {
         let families = self.layout.iter().flat_map(|layout| layout.families());

@@ -22,13 +22,23 @@ pub(super) fn register(metrics: &SelfMetrics) {
 /// Labels of `prometheus_build_info`. Dashboards group by them, so that all are there.
 const BUILD: [(&str, &str); 7] = [
     ("branch", ""),
-    ("goarch", std::env::consts::ARCH),
+    ("goarch", GOARCH),
     ("goos", std::env::consts::OS),
     ("goversion", ""),
     ("revision", ""),
     ("tags", ""),
     ("version", env!("CARGO_PKG_VERSION")),
 ];
+
+/// The line about virtual memory in `/proc/self/limits`.
+const ADDRESS_SPACE: &str = "Max address space";
+
+/// The processor, as Go calls it.
+const GOARCH: &str = match std::env::consts::ARCH.as_bytes() {
+    b"x86_64" => "amd64",
+    b"aarch64" => "arm64",
+    _ => std::env::consts::ARCH,
+};
 
 #[derive(Debug)]
 struct Process;
@@ -40,6 +50,7 @@ struct Facts {
     start_time_seconds: Option<f64>,
     resident_bytes: Option<f64>,
     virtual_bytes: Option<f64>,
+    virtual_max_bytes: Option<f64>,
     open_fds: Option<f64>,
     max_fds: Option<f64>,
     threads: Option<f64>,
@@ -67,6 +78,11 @@ impl Collector for Process {
             ),
             ("process_threads", "Threads of the process", facts.threads),
             ("process_virtual_memory_bytes", "Virtual memory, in bytes", facts.virtual_bytes),
+            (
+                "process_virtual_memory_max_bytes",
+                "Most virtual memory that there may be, in bytes",
+                facts.virtual_max_bytes,
+            ),
         ];
         let help = "A metric with a constant '1' value labeled by what was built";
         let mut build =
@@ -115,6 +131,12 @@ impl Facts {
                 .map(|(boot, ticks)| boot + ticks / TICKS_PER_SECOND),
             resident_bytes: after(status, "VmRSS:").map(|kib| kib * 1024.0),
             virtual_bytes: after(status, "VmSize:").map(|kib| kib * 1024.0),
+            virtual_max_bytes: match limits.lines().find(|line| line.starts_with(ADDRESS_SPACE)) {
+                Some(line) if line[ADDRESS_SPACE.len()..].trim_start().starts_with("unlimited") => {
+                    Some(u64::MAX as f64)
+                }
+                _ => after(limits, ADDRESS_SPACE),
+            },
             threads: after(status, "Threads:"),
             max_fds: after(limits, "Max open files"),
             open_fds: None,
@@ -130,13 +152,15 @@ mod tests {
     fn the_files_of_linux_are_understood() {
         let stat = "7 (a b) c) S 1 7 7 0 -1 4194304 100 0 0 0 150 50 0 0 20 0 3 0 1000 0 0";
         let status = "Name:\tx\nVmSize:\t   2048 kB\nVmRSS:\t    1024 kB\nThreads:\t3\n";
-        let limits = "Max open files            1024                 4096                 files\n";
+        let limits = "Max open files            1024                 4096                 files\n\
+                      Max address space         unlimited            unlimited            bytes\n";
         let facts = Facts::parse(stat, status, limits, "cpu 1 2\nbtime 1700000000\n");
         let want = Facts {
             cpu_seconds: Some(2.0),
             start_time_seconds: Some(1_700_000_010.0),
             resident_bytes: Some(1_048_576.0),
             virtual_bytes: Some(2_097_152.0),
+            virtual_max_bytes: Some(u64::MAX as f64),
             open_fds: None,
             max_fds: Some(1024.0),
             threads: Some(3.0),

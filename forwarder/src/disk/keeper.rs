@@ -68,6 +68,8 @@ pub(crate) struct DiskStats {
     pub(crate) failures: AtomicU64,
     /// The sequence before which everything is delivered or dropped.
     pub(crate) place: AtomicU64,
+    /// The sequence of the newest block.
+    pub(crate) newest: AtomicU64,
     /// Damage found: places in files, and cursors.
     pub(crate) damages: AtomicU64,
 }
@@ -362,6 +364,7 @@ impl Worker {
             }
         }
         self.shared.stats.place.store(log.place(&self.config.reader), Ordering::Relaxed);
+        self.shared.stats.newest.store(log.newest(), Ordering::Relaxed);
     }
 
     fn trim(&mut self, log: &mut Log) {

@@ -17,6 +17,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use crate::block::Counts;
 use crate::destination::Destination;
 use crate::ledger::{Account, Reason};
+use crate::metrics::intake::Intake;
+use crate::metrics::log_metrics;
 use crate::modules::REMOTE_WRITE;
 use crate::router::Router;
 use crate::view::{DestinationView, DiskView};
@@ -25,6 +27,7 @@ use crate::view::{DestinationView, DiskView};
 #[derive(Debug)]
 pub(crate) struct DestinationCollector {
     pub(crate) destinations: Arc<ArcSwap<Vec<Arc<Destination>>>>,
+    pub(crate) intake: Intake,
 }
 
 /// Shows what the router counts.
@@ -85,10 +88,10 @@ const REMOTE_KINDS: &[KindRow] = &[
     ("{}_retried", "which failed on send to remote storage but were retried.", |now| {
         now.destination.meters.retries()
     }),
-    ("{}_in", "in to remote storage, compared with those sent out.", |now| now.account.accepted),
 ];
 
 const REMOTE_COUNTERS: &[Row<u64>] = &[
+    ("enqueue_retries", "Times that enqueue failed: never, it does not wait for room.", |_| 0),
     ("bytes", "The total number of bytes of samples sent by the queue after compression.", |now| {
         now.destination.meters.sent_bytes()
     }),
@@ -207,6 +210,12 @@ fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }
 
+impl Snapshot {
+    fn destination(&self) -> &Destination {
+        &self.destination
+    }
+}
+
 impl Collector for DestinationCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), Error> {
         let destinations = self.destinations.load();
@@ -219,6 +228,13 @@ impl Collector for DestinationCollector {
             .collect();
         let remote = || all.iter().filter(|now| now.destination.config.module == REMOTE_WRITE);
         encode_remote(&mut encoder, &|| Box::new(remote()))?;
+        let given = |now: &Snapshot| {
+            // What a start found on disk came in before.
+            (now.destination.config.name.clone(), now.account.accepted - now.account.recovered)
+        };
+        encode_intake(&mut encoder, self.intake.read(remote().map(given)))?;
+        let senders = remote().map(Snapshot::destination);
+        log_metrics::encode(&mut encoder, all.iter().map(Snapshot::destination), senders)?;
         encode_ours(&mut encoder, &all)
     }
 }
@@ -232,9 +248,12 @@ impl Collector for RouterCollector {
     }
 }
 
-type Snapshots<'s> = &'s dyn Fn() -> Box<dyn Iterator<Item = &'s Snapshot> + 's>;
+type Snapshots<'f, 's> = &'f dyn Fn() -> Box<dyn Iterator<Item = &'s Snapshot> + 's>;
 
-fn encode_remote(encoder: &mut DescriptorEncoder<'_>, remote: Snapshots<'_>) -> Result<(), Error> {
+fn encode_remote(
+    encoder: &mut DescriptorEncoder<'_>,
+    remote: Snapshots<'_, '_>,
+) -> Result<(), Error> {
     for (template, help, read) in REMOTE_KINDS {
         for (kind, of) in KINDS {
             let name = format!("prometheus_remote_storage_{}", template.replace("{}", kind));
@@ -280,6 +299,17 @@ fn encode_remote(encoder: &mut DescriptorEncoder<'_>, remote: Snapshots<'_>) -> 
     Ok(())
 }
 
+/// What came in, counted once for all senders.
+fn encode_intake(encoder: &mut DescriptorEncoder<'_>, came: Counts) -> Result<(), Error> {
+    for (kind, of) in KINDS {
+        let name = format!("prometheus_remote_storage_{kind}_in");
+        let help = format!("Total number of {kind} in to remote storage, whatever was sent.");
+        let metric = encoder.encode_descriptor(&name, &help, None, MetricType::Counter)?;
+        ConstCounter::new(of(came)).encode(metric)?;
+    }
+    Ok(())
+}
+
 fn encode_ours(encoder: &mut DescriptorEncoder<'_>, all: &[Snapshot]) -> Result<(), Error> {
     for (name, help, read) in COUNTERS {
         let name = format!("rollcall_forward_{name}");
@@ -315,7 +345,7 @@ fn encode_ours(encoder: &mut DescriptorEncoder<'_>, all: &[Snapshot]) -> Result<
     gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
 }
 
-fn encode_counters<L: EncodeLabelSet>(
+pub(super) fn encode_counters<L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
@@ -328,7 +358,7 @@ fn encode_counters<L: EncodeLabelSet>(
     Ok(())
 }
 
-fn encode_gauges<L: EncodeLabelSet>(
+pub(super) fn encode_gauges<L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
