@@ -5,6 +5,7 @@
 
 mod agent_metrics;
 mod answer;
+mod cors;
 mod exposition;
 mod federation;
 mod forwarders;
@@ -15,6 +16,7 @@ mod pages;
 mod pool_metrics;
 mod process;
 mod relabel_steps;
+mod self_metrics;
 mod status;
 mod targets;
 mod web_metrics;
@@ -28,10 +30,12 @@ use axum::response::{Redirect, Response};
 use axum::routing::{any, get};
 use kit::Clock;
 use kit::metrics::SelfMetrics;
+use model::GoRegex;
 use tower_http::compression::CompressionLayer;
 
 use crate::reload::Reloader;
 use answer::unavailable;
+use cors::Cors;
 use web_metrics::WebMetrics;
 
 pub(crate) use global_url::GlobalUrl;
@@ -49,6 +53,8 @@ pub(crate) struct Admin {
     pub(crate) flags: Vec<(String, String)>,
     /// Whether `/-/reload` and `/-/quit` may be used.
     pub(crate) lifecycle_enabled: bool,
+    /// Origins whose pages may ask the API.
+    pub(crate) cors_origin: GoRegex,
     /// How others reach us.
     pub(crate) global_url: GlobalUrl,
     /// How far the daemon is.
@@ -90,9 +96,11 @@ pub(crate) fn router(admin: Admin, status_center: Router, prefix: &str) -> Route
     process::register(&admin.metrics);
     pool_metrics::register(&admin.metrics, Arc::clone(&admin.scraper));
     let federation_errors = agent_metrics::register(&admin.metrics, Arc::clone(&admin.readiness));
+    let cors = Cors { allowed: admin.cors_origin.clone(), api: format!("{prefix}/api/v1/") };
     let mut ours = Router::new()
         .route("/metrics", get(own_page))
         .merge(federation::routes(federation_errors))
+        .merge(self_metrics::routes())
         .merge(lifecycle::routes(admin.lifecycle_enabled))
         .merge(status::routes())
         .merge(targets::routes())
@@ -106,14 +114,16 @@ pub(crate) fn router(admin: Admin, status_center: Router, prefix: &str) -> Route
     let ours = ours.with_state(Arc::new(admin)).layer(CompressionLayer::new());
     let all = ours.fallback_service(status_center);
     let counted = axum::middleware::from_fn_with_state(metrics, web_metrics::count);
+    let shared = axum::middleware::from_fn_with_state(Arc::new(cors), cors::answer);
     if prefix.is_empty() {
-        return all.layer(counted);
+        return all.layer(shared).layer(counted);
     }
     let home = format!("{prefix}/");
     Router::new()
         .route("/", get(async move || Redirect::to(&home)))
         .nest(prefix, all)
         .fallback(async || StatusCode::NOT_FOUND)
+        .layer(shared)
         .layer(counted)
 }
 

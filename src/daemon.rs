@@ -141,6 +141,7 @@ impl Daemon {
             metrics: tools.metrics.clone(),
             flags: flags_text,
             lifecycle_enabled: flags.enable_lifecycle,
+            cors_origin: flags.cors_origin.clone(),
             global_url: GlobalUrl::new(external, addresses.first().map(SocketAddr::port)),
             readiness: Arc::clone(&readiness),
             quit: Arc::clone(&quit),

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use kit::config::Duration;
+use model::GoRegex;
 
 use crate::logging::{LogFormat, LogLevel};
 
@@ -42,6 +43,10 @@ pub(crate) struct DaemonFlags {
     #[arg(long = "web.enable-lifecycle", num_args = 0..=1, require_equals = true,
         default_value_t = false, default_missing_value = "true")]
     pub(crate) enable_lifecycle: bool,
+    /// Origins whose pages may ask the API: a regular expression for the whole of them.
+    #[arg(long = "web.cors.origin", value_name = "REGEX", default_value = ".*",
+        value_parser = origins)]
+    pub(crate) cors_origin: GoRegex,
     /// Connections served at a time; further ones wait. Watches count too.
     #[arg(long = "web.max-connections", value_name = "N", default_value_t = 512,
         value_parser = positive)]
@@ -127,6 +132,10 @@ pub(super) fn without_negations(
             None => argument,
         }
     })
+}
+
+fn origins(text: &str) -> Result<GoRegex, String> {
+    GoRegex::new(text).map_err(|error| kit::Chain(&error).to_string())
 }
 
 fn positive(text: &str) -> Result<usize, String> {

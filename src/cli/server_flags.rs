@@ -34,11 +34,10 @@ const WITH_VALUE: [&str; 26] = [
 ];
 
 /// More flags with a value: those of the pages we do not have.
-const OF_PAGES: [&str; 7] = [
+const OF_PAGES: [&str; 6] = [
     "web.console.templates",
     "web.console.libraries",
     "web.page-title",
-    "web.cors.origin",
     "web.max-notifications-subscribers",
     "scrape.timestamp-tolerance",
     "scrape.discovery-reload-interval",

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends with the place where")]
 
+mod api; // endpoints that answer as those of Prometheus
 mod config; // mistakes in files, and what is said of them; the files in configs/
 mod dashboards; // what stock dashboards and alerts ask for
 mod differential; // Prometheus and rollcall on the same targets, case by case
