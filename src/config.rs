@@ -131,6 +131,7 @@ impl Config {
         let loader = Loader::read(files)?;
         let sources = loader.sources.clone();
         let config = loader.finish(depth)?;
+        job_files::check_targets(&config.scraper, &sources)?;
         if depth == Depth::Everything {
             job_files::check_existence(&config.scraper, &sources)?;
         }

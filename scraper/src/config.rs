@@ -15,6 +15,8 @@ use std::sync::Arc;
 use kit::config::Invalid;
 use model::Labels;
 
+use crate::target::Target;
+
 pub use discovery::{
     ConsulSdConfig, ConsulSdSpec, DiscoverySpec, DnsRecord, DnsSdConfig, DnsSdSpec,
     DockerFilterSpec, DockerSdConfig, DockerSdSpec, FileSdConfig, FileSdSpec, HttpSdConfig,
@@ -34,6 +36,27 @@ pub struct Config {
     /// The first scrape of each target is made at once instead of at its offset: set when
     /// something waits for the state of the whole fleet.
     pub immediate_first_round: bool,
+}
+
+impl Config {
+    /// Makes the targets that are written into jobs, as a start would.
+    ///
+    /// # Errors
+    /// The first that cannot be scraped, in the words of `promtool`, behind the name of its job.
+    pub fn check_static_targets(&self) -> Result<(), (Arc<str>, String)> {
+        for job in &self.jobs {
+            for (number, group) in job.static_groups().iter().enumerate() {
+                for at in 0..group.targets.len() {
+                    Target::new(job, group, at).map_err(|error| {
+                        let error = kit::Chain(&error);
+                        let text = format!("instance {at} in group {number}: {error}");
+                        (Arc::clone(job.job_name()), text)
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Checks the list at `scrape_configs`. `known` are the jobs of other files, by name, with the

@@ -128,6 +128,14 @@ fn regex_of_glob(glob: &str) -> String {
     regex
 }
 
+/// Whether every target that is written down can be scraped.
+pub(super) fn check_targets(config: &Config, sources: &Sources) -> Result<(), LoadError> {
+    config.check_static_targets().map_err(|(job, error)| {
+        sources.locate(Invalid::new("scrape_configs", format!("job {job:?}: {error}")))
+    })?;
+    Ok(())
+}
+
 /// Whether every file exists that requests of jobs will be made with.
 pub(super) fn check_existence(config: &Config, sources: &Sources) -> Result<(), LoadError> {
     for job in &config.jobs {

@@ -151,3 +151,16 @@ fn the_files_of_this_repository_load() {
         assert_eq!(config.lint(), Vec::<String>::new(), "{name}");
     }
 }
+
+#[test]
+fn targets_that_are_written_down_are_tried() {
+    let job = "scrape_configs:\n- job_name: a\n  static_configs: [{ targets: ['x:1', 'x:2'] }]\n";
+    let rule = "{ source_labels: [__address__], regex: 'x:2', target_label: __scrape_timeout__, \
+                replacement: 1d }";
+    let main = format!("{job}  relabel_configs: [{rule}]\n");
+    refused(
+        &[("main.yml", &main)],
+        "DIR/main.yml:1: scrape_configs: job \"a\": instance 1 in group 0: scrape timeout cannot be \
+         greater than scrape interval (\"1d\" > \"1m\")",
+    );
+}
