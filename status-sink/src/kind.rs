@@ -49,6 +49,8 @@ pub(crate) struct Names {
     pub(crate) version: Box<str>,
     pub(crate) short: Box<[Box<str>]>,
     pub(crate) categories: Box<[Box<str>]>,
+    /// `{"apiVersion":"…","kind":"…","metadata":`: how the JSON of every object begins.
+    pub(crate) json_head: Box<[u8]>,
 }
 
 /// How series name an object.

@@ -43,7 +43,7 @@ use crate::metrics::Metrics;
 use crate::notifier::{Hub, Listeners, Woken};
 use crate::object::{Condition, LabelSet};
 use crate::processor::{Rules, Sources, Timers, Tombstones};
-use crate::value::Texts;
+use crate::value::{Texts, Value};
 
 /// The place of a kind; never another's in the life of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,7 +105,8 @@ struct Shared {
     labels: LabelSet,
     conditions: Arc<Vec<Condition>>,
     book: Arc<Book>,
-    scratch: Vec<u8>,
+    /// By place among the fields; only texts count.
+    fields: Vec<Value>,
 }
 
 /// The time of one change.

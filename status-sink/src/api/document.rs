@@ -170,8 +170,8 @@ pub(crate) fn is_name(text: &str) -> bool {
 }
 
 /// The current object as a document to patch.
-pub(crate) fn of(object: &Object) -> Json {
-    serde_json::from_slice(object.json()).expect("the JSON of an object was written by us")
+pub(crate) fn of(kind: &Kind, object: &Object) -> Json {
+    serde_json::from_slice(&object.json(kind)).expect("the JSON of an object was written by us")
 }
 
 /// Gathers what is wrong while it reads.

@@ -108,7 +108,7 @@ impl Lens {
     /// Appends the line of an object that is there from the start.
     pub(crate) fn write_initial(&self, object: &Object, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"{"type":"ADDED","object":"#);
-        self.write_object(object, object.json(), out);
+        self.write_object(object, object.version, out);
         out.extend_from_slice(b"}\n");
     }
 
@@ -145,31 +145,28 @@ impl Lens {
         self.namespace.as_deref().is_none_or(|namespace| object.namespace() == namespace)
     }
 
-    fn write_object(&self, object: &Object, json: &[u8], out: &mut Vec<u8>) {
+    /// Appends an object under a version.
+    fn write_object(&self, object: &Object, version: ResourceVersion, out: &mut Vec<u8>) {
         match self.form {
-            Form::Objects => out.extend_from_slice(json),
-            Form::Metadata => {
-                let at = table::metadata_at(&self.kind);
-                table::partial(table::metadata(json, at), out);
-            }
+            Form::Objects => object.write_json_at(&self.kind, version, out),
+            Form::Metadata => table::partial(object, version, out),
             Form::Table => {
                 let metadata = json!({ "resourceVersion": object.version.to_string() });
                 self.columns.begin(&metadata, out);
-                self.columns.row(object, json, self.clock.unix_ms(), out);
+                self.columns.row(object, version, self.clock.unix_ms(), out);
                 Columns::end(out);
             }
         }
     }
 
     fn write_extras(&self, event: &Event, edge: Edge, out: &mut Vec<u8>) {
-        let mut member = |name: &str, json: &[u8]| {
-            out.extend_from_slice(b",\"");
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b"\":");
-            out.extend_from_slice(json);
+        let object = |object: &Option<Arc<Object>>, out: &mut Vec<u8>| match object {
+            Some(object) => object.write_json(&self.kind, out),
+            None => out.extend_from_slice(b"null"),
         };
         if self.envelope.prev {
-            member("prev", event.old.as_ref().map_or(&b"null"[..], |old| old.json()));
+            out.extend_from_slice(br#","prev":"#);
+            object(&event.old, out);
         }
         if self.envelope.edge {
             let word = match edge {
@@ -178,16 +175,17 @@ impl Lens {
                 Edge::Leave if event.new.is_none() => "delete",
                 Edge::Leave => "leave",
             };
-            member("edge", format!("{word:?}").as_bytes());
+            out.extend_from_slice(format!(r#","edge":"{word}""#).as_bytes());
         }
         if self.envelope.cause {
-            member("cause", format!("{:?}", event.cause.word()).as_bytes());
+            out.extend_from_slice(format!(r#","cause":"{}""#, event.cause.word()).as_bytes());
         }
         if self.envelope.ts {
-            member("ts", event.unix_ms.to_string().as_bytes());
+            out.extend_from_slice(format!(r#","ts":{}"#, event.unix_ms).as_bytes());
         }
         if self.envelope.current && edge == Edge::Leave {
-            member("current", event.new.as_ref().map_or(&b"null"[..], |new| new.json()));
+            out.extend_from_slice(br#","current":"#);
+            object(&event.new, out);
         }
     }
 }
@@ -210,13 +208,9 @@ impl View for Lens {
             Edge::Leave => br#"{"type":"DELETED","object":"#,
         });
         match (edge, old, new) {
-            (Edge::Enter | Edge::Stay, _, Some(new)) => self.write_object(new, new.json(), out),
-            (_, Some(old), _) => {
-                // What the object was, under the version of its leaving: clients resume from it.
-                let mut json = Vec::with_capacity(old.json().len() + 20);
-                old.write_json_at(event.version, &mut json);
-                self.write_object(old, &json, out);
-            }
+            (Edge::Enter | Edge::Stay, _, Some(new)) => self.write_object(new, new.version, out),
+            // What the object was, under the version of its leaving: clients resume from it.
+            (_, Some(old), _) => self.write_object(old, event.version, out),
             _ => out.extend_from_slice(b"null"),
         }
         if !self.envelope.is_plain() {

@@ -68,12 +68,9 @@ pub(crate) fn response(walk: Walk, options: ListOptions) -> Response {
 fn write_item(lens: &Lens, object: &Object, options: &ListOptions, out: &mut Vec<u8>) {
     match (lens.form(), &options.observed) {
         (Form::Objects, Some(reader)) => observed::write(reader, lens.kind(), object, out),
-        (Form::Objects, None) => out.extend_from_slice(object.json()),
-        (Form::Table, _) => lens.columns().row(object, object.json(), options.now_ms, out),
-        (Form::Metadata, _) => {
-            let at = table::metadata_at(lens.kind());
-            table::partial(table::metadata(object.json(), at), out);
-        }
+        (Form::Objects, None) => object.write_json(lens.kind(), out),
+        (Form::Table, _) => lens.columns().row(object, object.version, options.now_ms, out),
+        (Form::Metadata, _) => table::partial(object, object.version, out),
     }
 }
 
@@ -110,7 +107,7 @@ fn page(mut walk: Walk, limit: usize, options: &ListOptions) -> Response {
             metadata["remainingItemCount"] = walk.snapshot().len().saturating_sub(skipped).into();
         }
     }
-    let mut out = Vec::with_capacity(objects.iter().map(|it| it.json().len() + 64).sum());
+    let mut out = Vec::with_capacity(PIECE_BYTES);
     write_head(walk.lens(), &metadata, &mut out);
     for (at, object) in objects.iter().enumerate() {
         if at > 0 {

@@ -125,7 +125,7 @@ pub(super) fn one(api: &Api, asked: &Asked, form: Form) -> Result<Response, Fail
     let object = api.reader.get(&place.kind, &key);
     let object = object.ok_or_else(|| api.missing(place, name))?;
     if form == Form::Objects && options.observed_at {
-        let mut out = Vec::with_capacity(object.json().len() + 64);
+        let mut out = Vec::with_capacity(1024);
         observed::write(&api.reader, &place.kind, &object, &mut out);
         return Ok(json_response(StatusCode::OK, out));
     }
@@ -142,19 +142,14 @@ fn formed(
     version: ResourceVersion,
 ) -> Vec<u8> {
     let Asked { place, options, .. } = asked;
-    let mut json = Vec::with_capacity(object.json().len());
-    object.write_json_at(version, &mut json);
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(1024);
     match form {
-        Form::Objects => out = json,
-        Form::Metadata => {
-            let at = table::metadata_at(&place.kind);
-            table::partial(table::metadata(&json, at), &mut out);
-        }
+        Form::Objects => object.write_json_at(&place.kind, version, &mut out),
+        Form::Metadata => table::partial(object, version, &mut out),
         Form::Table => {
             let columns = Columns::new(&place.kind, options.include);
             columns.begin(&json!({ "resourceVersion": version.to_string() }), &mut out);
-            columns.row(object, &json, api.clock.unix_ms(), &mut out);
+            columns.row(object, version, api.clock.unix_ms(), &mut out);
             Columns::end(&mut out);
         }
     }

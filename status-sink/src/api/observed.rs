@@ -9,7 +9,7 @@ use crate::store::Reader;
 
 /// Appends the object as it is, with the time of its last observation in its status.
 pub(crate) fn write(reader: &Reader, kind: &Kind, object: &Object, out: &mut Vec<u8>) {
-    out.extend_from_slice(object.json());
+    object.write_json(kind, out);
     let Some(at_ms) = reader.observed_unix_ms(kind, &object.key) else { return };
     // `status` is the last member: the text ends in its brace and the object's.
     let Some(inside) = out.strip_suffix(b"}}").map(<[u8]>::len) else { return };

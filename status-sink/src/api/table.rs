@@ -4,30 +4,31 @@
 //! (shown by `-o wide`) and the age. Rows are written as bytes: a table of everything is as
 //! common as a list of everything.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::options::Include;
 use crate::kind::{FieldId, Kind};
-use crate::object::Object;
+use crate::object::{Object, ResourceVersion};
 use crate::value::{ValueType, write_json_text};
 
 /// How objects of one kind become rows.
 #[derive(Debug)]
 pub(crate) struct Columns {
+    kind: Arc<Kind>,
     columns: Vec<FieldId>,
     definitions: Vec<u8>,
     include: Include,
-    /// Bytes of an object's JSON before its metadata; the same for all of a kind.
-    metadata_at: usize,
 }
 
 impl Columns {
     /// Of `kind`, with what `include` says in each row.
-    pub(crate) fn new(kind: &Kind, include: Include) -> Columns {
+    pub(crate) fn new(kind: &Arc<Kind>, include: Include) -> Columns {
         let others = kind.fields().map(|(id, _)| id).filter(|id| !kind.columns.contains(id));
         let columns: Vec<FieldId> = kind.columns.iter().copied().chain(others).collect();
         let definitions = definitions(kind, &columns).to_string().into_bytes();
-        Columns { columns, definitions, include, metadata_at: metadata_at(kind) }
+        Columns { kind: Arc::clone(kind), columns, definitions, include }
     }
 
     /// Appends everything before the first row.
@@ -44,8 +45,14 @@ impl Columns {
         out.extend_from_slice(b"]}");
     }
 
-    /// Appends a row, as seen at `now_ms`, for an object whose JSON is `json`.
-    pub(crate) fn row(&self, object: &Object, json: &[u8], now_ms: i64, out: &mut Vec<u8>) {
+    /// Appends a row for an object under a version, as seen at `now_ms`.
+    pub(crate) fn row(
+        &self,
+        object: &Object,
+        version: ResourceVersion,
+        now_ms: i64,
+        out: &mut Vec<u8>,
+    ) {
         out.extend_from_slice(br#"{"cells":["#);
         write_json_text(object.name(), out);
         for id in &self.columns {
@@ -60,52 +67,23 @@ impl Columns {
             Include::None => {}
             Include::Metadata => {
                 out.extend_from_slice(br#","object":"#);
-                partial(metadata(json, self.metadata_at), out);
+                partial(object, version, out);
             }
             Include::Object => {
                 out.extend_from_slice(br#","object":"#);
-                out.extend_from_slice(json);
+                object.write_json_at(&self.kind, version, out);
             }
         }
         out.push(b'}');
     }
 }
 
-/// Where the metadata of every object of `kind` begins in its JSON.
-pub(crate) fn metadata_at(kind: &Kind) -> usize {
-    let api_version = kind.api_version();
-    r#"{"apiVersion":"","kind":"","metadata":"#.len() + api_version.len() + kind.names.kind.len()
-}
-
-/// The metadata in an object's JSON: from its opening brace to the one that closes it.
-pub(crate) fn metadata(json: &[u8], at: usize) -> &[u8] {
-    let mut depth = 0_usize;
-    let (mut in_text, mut escaped) = (false, false);
-    for (offset, byte) in json[at..].iter().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => in_text = !in_text,
-            _ if in_text => {}
-            b'{' => depth += 1,
-            b'}' => {
-                depth -= 1;
-                if depth == 0 {
-                    return &json[at..=at + offset];
-                }
-            }
-            _ => {}
-        }
-    }
-    b"{}"
-}
-
-/// Appends a `PartialObjectMetadata`.
-pub(crate) fn partial(metadata: &[u8], out: &mut Vec<u8>) {
+/// Appends the `PartialObjectMetadata` of an object under a version.
+pub(crate) fn partial(object: &Object, version: ResourceVersion, out: &mut Vec<u8>) {
     out.extend_from_slice(
         br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#,
     );
-    out.extend_from_slice(metadata);
+    object.write_metadata_at(version, out);
     out.push(b'}');
 }
 
@@ -188,13 +166,6 @@ mod tests {
         ] {
             assert_eq!(age(seconds), want, "{seconds}");
         }
-    }
-
-    #[test]
-    fn the_metadata_ends_where_its_brace_is_closed() {
-        let json = br#"{"metadata":{"name":"a}\"{","labels":{"x":"}"}},"status":{}}"#;
-        let want = br#"{"name":"a}\"{","labels":{"x":"}"}}"#;
-        assert_eq!(metadata(json, br#"{"metadata":"#.len()), want);
     }
 
     #[test]

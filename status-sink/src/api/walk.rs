@@ -68,7 +68,7 @@ impl Walk {
     /// Bytes of everything that may be visited, guessed from a few objects.
     pub(crate) fn estimated_bytes(&self) -> usize {
         let sample =
-            self.snapshot.iter(None).take(SAMPLE_OBJECTS).map(|object| object.json().len());
+            self.snapshot.iter(None).take(SAMPLE_OBJECTS).map(|it| it.json(self.lens.kind()).len());
         let (bytes, n) = sample.fold((0, 0), |(bytes, n), len| (bytes + len, n + 1));
         let objects = match &self.way {
             Way::Picked(objects, _) => objects.len(),

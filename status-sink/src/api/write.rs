@@ -281,7 +281,7 @@ fn plan(
     {
         return Ok(Plan { draft, warnings: Vec::new() });
     }
-    let live = current.map_or_else(|| json!({}), document::of);
+    let live = current.map_or_else(|| json!({}), |current| document::of(&place.kind, current));
     let api_version = place.kind.api_version();
     let apply = Apply {
         manager: terms.options.manager.as_deref().unwrap_or_default(),

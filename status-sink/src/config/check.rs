@@ -116,7 +116,10 @@ fn names(spec: &KindSpec) -> Result<Names, Invalid> {
         return Err(Invalid::new("group", message));
     }
     let boxed = |words: &[String]| words.iter().map(|word| word.as_str().into()).collect();
+    let kind = &spec.kind;
+    let head = format!(r#"{{"apiVersion":"{group}/{version}","kind":"{kind}","metadata":"#);
     Ok(Names {
+        json_head: head.into_bytes().into(),
         kind: spec.kind.as_str().into(),
         plural: plural.into(),
         singular: singular.into(),

@@ -34,8 +34,6 @@ fn object(name: &str) -> Arc<Object> {
         fields: Box::default(),
         conditions: None,
         extra: None,
-        json: Box::default(),
-        version_at: 0,
     })
 }
 

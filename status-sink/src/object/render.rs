@@ -1,21 +1,24 @@
 //! The JSON of an object, written from what it says.
 //!
 //! Order of keys: as Kubernetes writes them, the fields in the order of the configuration.
-//! A field that is not known is not there.
+//! A field that is not known is not there. Nothing is allocated but room in `out`.
 
-use super::{Condition, Object};
+use super::{Condition, Object, ResourceVersion};
 use crate::kind::Kind;
 use crate::value::write_json_text;
 
-/// Appends the object. Returns where the digits of its version are.
-pub(super) fn object(kind: &Kind, object: &Object, out: &mut Vec<u8>) -> u32 {
-    out.extend_from_slice(br#"{"apiVersion":""#);
-    out.extend_from_slice(kind.names.group.as_bytes());
-    out.push(b'/');
-    out.extend_from_slice(kind.names.version.as_bytes());
-    out.extend_from_slice(br#"","kind":""#);
-    out.extend_from_slice(kind.names.kind.as_bytes());
-    out.extend_from_slice(br#"","metadata":{"name":"#);
+/// Appends the object under a version.
+pub(super) fn object(kind: &Kind, object: &Object, version: ResourceVersion, out: &mut Vec<u8>) {
+    out.extend_from_slice(&kind.names.json_head);
+    metadata(object, version, out);
+    raw(br#","spec":"#, object.spec(), out);
+    status(kind, object, out);
+    out.push(b'}');
+}
+
+/// Appends the metadata of the object, under a version.
+pub(super) fn metadata(object: &Object, version: ResourceVersion, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"name":"#);
     write_json_text(object.name(), out);
     if !object.namespace().is_empty() {
         out.extend_from_slice(br#","namespace":"#);
@@ -24,8 +27,7 @@ pub(super) fn object(kind: &Kind, object: &Object, out: &mut Vec<u8>) -> u32 {
     out.extend_from_slice(br#","uid":""#);
     out.extend_from_slice(&uid(object.uid));
     out.extend_from_slice(br#"","resourceVersion":""#);
-    let version_at = out.len() as u32;
-    out.extend_from_slice(itoa::Buffer::new().format(object.version.0).as_bytes());
+    out.extend_from_slice(itoa::Buffer::new().format(version.0).as_bytes());
     out.extend_from_slice(br#"","generation":"#);
     out.extend_from_slice(itoa::Buffer::new().format(object.generation).as_bytes());
     out.extend_from_slice(br#","creationTimestamp":""#);
@@ -43,10 +45,6 @@ pub(super) fn object(kind: &Kind, object: &Object, out: &mut Vec<u8>) -> u32 {
         raw(br#","managedFields":"#, extra.managed_fields.as_deref(), out);
     }
     out.push(b'}');
-    raw(br#","spec":"#, object.spec(), out);
-    status(kind, object, out);
-    out.push(b'}');
-    version_at
 }
 
 fn status(kind: &Kind, object: &Object, out: &mut Vec<u8>) {
@@ -125,12 +123,14 @@ fn uid(uid: u128) -> [u8; 36] {
     let uid = uid & !(0xf << 76) | 4 << 76;
     let uid = uid & !(0b11 << 62) | 0b10 << 62;
     let mut text = [b'-'; 36];
-    let mut digit = 32;
-    for (at, place) in text.iter_mut().enumerate() {
-        if !matches!(at, 8 | 13 | 18 | 23) {
-            digit -= 1;
-            *place = DIGITS[(uid >> (digit * 4) & 0xf) as usize];
+    let mut at = 0;
+    for byte in uid.to_be_bytes() {
+        if matches!(at, 8 | 13 | 18 | 23) {
+            at += 1;
         }
+        text[at] = DIGITS[usize::from(byte >> 4)];
+        text[at + 1] = DIGITS[usize::from(byte & 0xf)];
+        at += 2;
     }
     text
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{KindNo, Now, Slot, State};
+use super::{KindNo, Now, Shared, Slot, State};
 use crate::event_log::{Cause, Event};
 use crate::kind::{FieldId, FieldSet, Kind};
 use crate::object::{Condition, Extra, Key, LabelSet, Object, ResourceVersion};
@@ -40,7 +40,7 @@ impl Change {
         Change { cause, fields, labels, extra, conditions }
     }
 
-    /// The object after the change, but for version and JSON; none if it says the same as before.
+    /// The object after the change, but for its version; none if it says the same as before.
     fn of(&self, kind: &Kind, old: &Object) -> Option<Object> {
         let mut fields: Option<Box<[Value]>> = None;
         for (id, value) in &self.fields {
@@ -79,8 +79,6 @@ impl Change {
                 Some(extra) => (*extra != Extra::default()).then(|| Box::new(extra.clone())),
                 None => old.extra.clone(),
             },
-            json: Box::default(),
-            version_at: 0,
         })
     }
 }
@@ -210,13 +208,11 @@ impl State {
             fields: vec![Value::Null; kind.fields.len()].into(),
             conditions: None,
             extra: None,
-            json: Box::default(),
-            version_at: 0,
         };
         let mut object = change.of(&kind, &blank).unwrap_or(blank);
         object.generation = 1;
         self.follow(no, None, &mut object);
-        self.finish(now, no, &kind, &mut object);
+        self.finish(now, no, &mut object);
         object
     }
 
@@ -231,12 +227,12 @@ impl State {
         let kind = Arc::clone(&self.kind(no)?.kind);
         let mut object = change.of(&kind, old)?;
         self.follow(no, Some(old), &mut object);
-        self.finish(now, no, &kind, &mut object);
+        self.finish(now, no, &mut object);
         Some(object)
     }
 
-    /// Gives the object its version, its derived conditions and its JSON.
-    fn finish(&mut self, now: Now, no: KindNo, kind: &Kind, object: &mut Object) {
+    /// Gives the object its version and its derived conditions.
+    fn finish(&mut self, now: Now, no: KindNo, object: &mut Object) {
         self.derive_conditions(now, no, object);
         object.version = self.versions.next(now.unix_ms);
         let shared = &mut self.shared;
@@ -252,7 +248,7 @@ impl State {
             Some(conditions) => shared.conditions = Arc::clone(conditions),
             None => {}
         }
-        object.render(kind, &mut shared.scratch);
+        shared.share_texts(&mut object.fields);
     }
 
     fn publish(
@@ -275,6 +271,24 @@ impl State {
                 summary.apply(&event);
             }
             store.hub.publish(event, woken);
+        }
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// A text that the object before had in the same place is not kept twice.
+    fn share_texts(&mut self, fields: &mut [Value]) {
+        if self.fields.len() < fields.len() {
+            self.fields.resize(fields.len(), Value::Null);
+        }
+        for (last, value) in self.fields.iter_mut().zip(fields) {
+            match value {
+                Value::Text(_) if *last == *value => value.clone_from(last),
+                Value::Text(_) => last.clone_from(value),
+                Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            }
         }
     }
 }

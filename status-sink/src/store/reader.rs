@@ -63,10 +63,12 @@ impl Reader {
         Ok(snapshot)
     }
 
-    /// One object, now.
+    /// One object, now; none if the kind has got other fields by a reload.
     pub(crate) fn get(&self, kind: &Kind, key: &Key) -> Option<Arc<Object>> {
         self.0.look(|state| {
-            state.kind(state.find_kind(kind)?)?.table.get(key.as_str()).map(Arc::clone)
+            let store = state.kind(state.find_kind(kind)?)?;
+            let is_same = std::ptr::eq(&*store.kind, kind) || store.kind.shares_objects_with(kind);
+            store.table.get(key.as_str()).filter(|_| is_same).map(Arc::clone)
         })
     }
 

@@ -98,7 +98,7 @@ impl State {
             let before = old.table.at(super::Slot(at as u32));
             slots.push(before.map(|before| {
                 let value = |id: &Option<_>| id.map_or(Value::Null, |id| before.value(id).clone());
-                let mut object = Object {
+                Arc::new(Object {
                     key: before.key.clone(),
                     version: self.versions.next(now.unix_ms),
                     uid: before.uid,
@@ -108,11 +108,7 @@ impl State {
                     fields: moved.iter().map(value).collect(),
                     conditions: before.conditions.clone(),
                     extra: before.extra.clone(),
-                    json: Box::default(),
-                    version_at: 0,
-                };
-                object.render(&kind, &mut self.shared.scratch);
-                Arc::new(object)
+                })
             }));
         }
         let head = self.versions.next(now.unix_ms);

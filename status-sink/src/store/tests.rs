@@ -46,7 +46,7 @@ fn a_kind_can_be_read_as_it_was_at_each_of_its_versions() {
     let mut states = vec![(script.reader.version(&kind).unwrap(), vec![])];
     let mut note = |script: &Scripted| {
         let snapshot = script.reader.snapshot(&kind).unwrap();
-        let shown = snapshot.iter(None).map(|it| String::from_utf8_lossy(it.json()).into_owned());
+        let shown = snapshot.iter(None).map(|it| String::from_utf8(it.json(&kind)).unwrap());
         states.push((snapshot.version(), shown.collect::<Vec<_>>()));
     };
     for step in ["create a", "create b", "update a", "delete a", "create a", "update b"] {
@@ -59,7 +59,7 @@ fn a_kind_can_be_read_as_it_was_at_each_of_its_versions() {
     }
     for (version, want) in &states {
         let snapshot = script.reader.snapshot_at(&kind, *version).unwrap();
-        let got = snapshot.iter(None).map(|it| String::from_utf8_lossy(it.json()).into_owned());
+        let got = snapshot.iter(None).map(|it| String::from_utf8(it.json(&kind)).unwrap());
         assert_eq!(got.collect::<Vec<_>>(), *want, "at {version}");
         assert_eq!(snapshot.version(), *version);
         let running = snapshot.with_field(field(&script, "state"), &Value::text("running"));
@@ -85,15 +85,15 @@ fn versions_grow_when_the_clock_is_set_back() {
 fn the_json_is_what_the_object_says() {
     let mut script = Scripted::new();
     script.scrape("h1", "hci_vm_state{vmid=1,state=running} 1\nhci_vm_cpu_usage_ratio{vmid=1} 0.5");
-    let object = script.get(VM, "1").unwrap();
+    let (kind, object) = (script.kind(VM), script.get(VM, "1").unwrap());
     let want = format!(
         r#"{{"apiVersion":"status.rollcall/v1","kind":"VirtualMachine","metadata":{{"name":"1","uid":"{}","resourceVersion":"{}","generation":1,"creationTimestamp":"2026-11-23T19:00:00Z","labels":{{"host":"h1"}}}},"status":{{"state":"running","cpuUsage":0.5,"host":"h1","hostUp":true,"conditions":[{{"type":"Fresh","status":"True","reason":"Reported","lastTransitionTime":"2026-11-23T19:00:00Z"}}]}}}}"#,
         object.uid_text(),
         object.version
     );
-    assert_eq!(String::from_utf8_lossy(object.json()), want);
+    assert_eq!(String::from_utf8_lossy(&object.json(&kind)), want);
     let mut other = Vec::new();
-    object.write_json_at(crate::object::ResourceVersion(7), &mut other);
+    object.write_json_at(&kind, crate::object::ResourceVersion(7), &mut other);
     let want = want.replace(&object.version.to_string(), "7");
     assert_eq!(String::from_utf8_lossy(&other), want);
 }
@@ -144,7 +144,9 @@ fn a_dry_run_shows_what_would_be_and_changes_nothing() {
     draft.set(&kind, field(&script, "state"), Value::text("stopped")).unwrap();
     let key = Key::new("", "1");
     let would = script.writer.update(&kind, &key, Expect::default(), &draft, true).unwrap();
-    assert!(would.changed && String::from_utf8_lossy(would.object.json()).contains("stopped"));
+    assert!(
+        would.changed && String::from_utf8_lossy(&would.object.json(&kind)).contains("stopped")
+    );
     script.writer.delete(&kind, &key, Expect::default(), true).unwrap();
     script.writer.create(&kind, Key::new("", "2"), &draft, true).unwrap();
     assert_eq!(script.events(), [] as [&str; 0]);
