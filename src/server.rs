@@ -3,21 +3,26 @@
 //! HTTP/1 and HTTP/2 on the same ports. A connection beyond the limit waits to be accepted, as
 //! with Prometheus' `--web.max-connections`.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::routing::future::RouteFuture;
+use http::{Method, Request, Version};
+use hyper::body::Incoming;
+use hyper::service::Service as HyperService;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
-use kit::{Chain, Shutdown, Stopper};
+use kit::{Chain, Outlet, Shutdown, Stopper};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tower::Service as _;
 use tracing::{debug, warn};
 
 mod metrics;
@@ -80,6 +85,13 @@ struct Connections {
     graceful: GracefulShutdown,
     metrics: ServerMetrics,
     web_config: Option<Arc<WebConfig>>,
+}
+
+/// What answers the requests of one connection.
+struct Answers {
+    router: Router,
+    /// Given to those who answer, if they may write to it themselves.
+    outlet: Option<Arc<Outlet>>,
 }
 
 // === impl Bound ===
@@ -201,16 +213,18 @@ impl Connections {
         }
         self.metrics.accepted.inc();
         let (closed, cut) = (self.metrics.closed.clone(), self.metrics.cut.clone());
-        let stream = Impatient::new(stream, WRITE_TIMEOUT, cut);
+        let (outlet, plug) = Outlet::split(stream);
+        let stream = Impatient::new(plug, WRITE_TIMEOUT, cut);
         let (router, limits, watcher) = (self.router.clone(), self.limits, self.graceful.watcher());
         let tls = self.web_config.as_ref().and_then(|config| config.tls());
         tokio::spawn(async move {
             match tls {
-                None => converse(router, limits, watcher, stream).await,
+                None => converse(router, limits, watcher, stream, Some(outlet)).await,
                 Some(tls) => {
                     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
                     match handshake.await {
-                        Ok(Ok(stream)) => converse(router, limits, watcher, stream).await,
+                        // What goes out is not what answers are made of.
+                        Ok(Ok(stream)) => converse(router, limits, watcher, stream, None).await,
                         Ok(Err(error)) => debug!(error = %Chain(&error), "TLS handshake failed"),
                         Err(_) => debug!("TLS handshake took too long"),
                     }
@@ -222,18 +236,40 @@ impl Connections {
     }
 }
 
-async fn converse<S>(router: Router, limits: Limits, watcher: Watcher, stream: S)
-where
+async fn converse<S>(
+    router: Router,
+    limits: Limits,
+    watcher: Watcher,
+    stream: S,
+    outlet: Option<Arc<Outlet>>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.read_timeout);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL);
-    let service = TowerToHyperService::new(router);
+    let service = Answers { router, outlet };
     let stream = TokioIo::new(Opening::new(stream, limits.read_timeout));
     let connection = builder.serve_connection(stream, service).into_owned();
     if let Err(error) = watcher.watch(connection).await {
         debug!(error = %Chain(error.as_ref()), "connection ended");
+    }
+}
+
+// === impl Answers ===
+
+impl HyperService<Request<Incoming>> for Answers {
+    type Response = axum::response::Response;
+    type Error = Infallible;
+    type Future = RouteFuture<Infallible>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        // Only there is a body that never ends a sequence of chunks on a connection of its own.
+        let is_chunked = request.version() == Version::HTTP_11 && request.method() == Method::GET;
+        if let Some(outlet) = self.outlet.as_ref().filter(|_| is_chunked) {
+            request.extensions_mut().insert(Arc::clone(outlet));
+        }
+        self.router.clone().call(request)
     }
 }
 

@@ -4,26 +4,32 @@
 //! are written. Listeners with equal views form a group: an event is looked at and written once
 //! for all of them, and they send the same bytes. Whoever is polled first does that work.
 //!
+//! A listener whose connection can be written to directly, and that waits, is not polled at all:
+//! the group writes to it (`notifier/pass.rs`).
+//!
 //! Invariants: a listener gets every event of its view after its version, in order and once, or
 //! is told that it is [`Step::Gone`]. A listener that is slow costs the others nothing: it holds
 //! a number; when the log has forgotten that place, it is gone.
-//! Lock order: group state, then log, then a group's waiting list. The store's lock is never
-//! taken here.
+//! Lock order: group state, then log, then a group's seats, then one seat. The store's lock is
+//! never taken here.
 
 mod group;
+mod pass;
+mod seat;
 #[cfg(test)]
 mod tests;
-mod waiting;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
+use kit::Outlet;
 use rapidhash::fast::RandomState;
 
 use self::group::Group;
+use self::seat::{Seat, Standing};
 use crate::event_log::{Event, EventLog, Gone, Place};
 use crate::kind::FieldId;
 use crate::object::{Key, ResourceVersion};
@@ -127,8 +133,12 @@ pub(crate) enum WatchError {
 pub(crate) struct Watcher {
     hub: Arc<Hub>,
     group: Arc<Group>,
+    /// While it does not wait: as [`Standing`].
     place: Place,
     version: ResourceVersion,
+    /// What the group knows of it.
+    seat: Arc<Seat>,
+    /// Of its seat, once it has waited.
     ticket: Option<usize>,
 }
 
@@ -188,7 +198,8 @@ impl Hub {
         let place = state.log.since(version).map_err(WatchError::Gone)?;
         self.listeners.enter()?;
         let group = state.group_of(view);
-        Ok(Watcher { hub: Arc::clone(self), group, place, version, ticket: None })
+        let seat = Seat::new(place, version, None);
+        Ok(Watcher { hub: Arc::clone(self), group, place, version, seat, ticket: None })
     }
 
     /// Version of the newest event.
@@ -225,13 +236,13 @@ impl Hub {
 
     /// No further events come: listeners get what they have not had yet, then the end.
     pub(crate) fn end(&self, end: End) {
-        let mut woken = Woken::default();
+        let mut groups = Vec::new();
         {
             let mut state = self.lock();
             state.end.get_or_insert(end);
-            state.groups.values().filter_map(Weak::upgrade).for_each(|group| woken.add(&group));
+            groups.extend(state.groups.values().filter_map(Weak::upgrade));
         }
-        woken.wake();
+        groups.iter().for_each(|group| group.wake_all());
     }
 
     fn lock(&self) -> MutexGuard<'_, HubState> {
@@ -348,8 +359,17 @@ impl Listeners {
 // === impl Watcher ===
 
 impl Watcher {
+    /// Lets its group write to the connection that its frames go to, as chunks of HTTP/1.1, while
+    /// it waits. Before it has waited, and on a tokio runtime.
+    pub(crate) fn plug_in(&mut self, outlet: Arc<Outlet>) {
+        self.seat = Seat::new(self.place, self.version, Some(outlet));
+    }
+
     /// The next step. Once it is [`Step::Gone`] or [`Step::Ended`], do not ask again.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        if let Some(outlet) = &self.seat.outlet {
+            outlet.hold();
+        }
         let group = Arc::clone(&self.group);
         let step = group.poll(self, cx);
         if step == Poll::Ready(Step::Gone) {
@@ -367,12 +387,32 @@ impl Watcher {
     pub(crate) fn version(&self) -> ResourceVersion {
         self.version
     }
+
+    /// It no longer waits: from where the group has brought it, it goes on by itself.
+    fn stand_up(&mut self) {
+        let mut standing = self.seat.standing();
+        standing.waker = None;
+        if standing.place >= self.place {
+            (self.place, self.version) = (standing.place, standing.version);
+        }
+    }
+
+    /// It waits, and `waker` tells it to go on.
+    fn sit_down(&mut self, waker: &Waker) {
+        let (place, version, waker) = (self.place, self.version, Some(waker.clone()));
+        *self.seat.standing() = Standing { place, version, waker };
+        if self.ticket.is_none() {
+            self.ticket = Some(self.group.enter(&self.hub, Arc::clone(&self.seat)));
+        }
+    }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
+        // A pass under way may still hold the seat: nothing may follow what ends the body.
+        self.stand_up();
         if let Some(ticket) = self.ticket {
-            self.group.waiting().leave(ticket);
+            self.group.seats().leave(ticket);
         }
         self.hub.listeners.open.fetch_sub(1, Ordering::Relaxed);
     }

@@ -9,9 +9,11 @@ mod clock;
 pub mod config;
 pub mod http;
 pub mod metrics;
+mod outlet;
 mod shutdown;
 
 pub use backoff::Backoff;
 pub use chain::Chain;
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use outlet::{Offer, Outlet, Plug};
 pub use shutdown::{Shutdown, Stopper};

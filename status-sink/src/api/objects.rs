@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use kit::Outlet;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -86,12 +87,13 @@ pub(super) async fn list_or_watch(
     names: Named,
     uri: Uri,
     headers: HeaderMap,
+    outlet: Option<Extension<Arc<Outlet>>>,
 ) -> Result<Response, Failure> {
     let Asked { place, options, .. } = Asked::read(&api, names, &uri, "")?;
     let form = accept::form(&headers)?;
     api.readable()?;
     if options.watch {
-        return watch(&api, &place, form, &options);
+        return watch(&api, &place, form, &options, outlet.map(|Extension(outlet)| outlet));
     }
     let snapshot = api.reader.snapshot(&place.kind).ok_or_else(Failure::no_path)?;
     let (snapshot, after, skipped) = at(&api, snapshot, &options)?;
@@ -192,7 +194,14 @@ fn lens(
     Lens::new(kind, place.namespace.as_deref(), form, options, clock).map(Arc::new)
 }
 
-fn watch(api: &Api, place: &Place, form: Form, options: &Options) -> Result<Response, Failure> {
+/// `outlet` is where the answer leaves, if that is known.
+fn watch(
+    api: &Api,
+    place: &Place,
+    form: Form,
+    options: &Options,
+    outlet: Option<Arc<Outlet>>,
+) -> Result<Response, Failure> {
     if options.observed_at {
         let message = "observedAt: a watch tells changes, and to be seen again is none; ask a \
                        list, or for ts in the envelope";
@@ -206,7 +215,10 @@ fn watch(api: &Api, place: &Place, form: Form, options: &Options) -> Result<Resp
         let view: Arc<dyn View> = Arc::<Lens>::clone(&lens);
         listen(api, lens.kind(), version, view)
     };
-    let start = |watcher, initial| {
+    let start = |mut watcher: Watcher, initial| {
+        if let Some(outlet) = &outlet {
+            watcher.plug_in(Arc::clone(outlet));
+        }
         let Options { bookmarks, timeout, .. } = *options;
         let start = Start { initial, watcher, bookmarks, timeout, chance: api.chance() };
         watch::response(Arc::clone(&lens), start)

@@ -6,13 +6,16 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
-use super::waiting::Waiting;
-use super::{End, Step, View, Watcher};
+use super::pass;
+use super::seat::{Seat, Seats};
+use super::{End, Hub, Step, View, Watcher};
 use crate::event_log::{Event, EventLog, Place};
 use crate::object::ResourceVersion;
 
@@ -30,7 +33,10 @@ pub(super) struct Group {
     /// Places of events that a pinned view must look at. A lock of its own, because events are
     /// published while listeners are polled.
     expected: Mutex<Expected>,
-    waiting: Mutex<Waiting>,
+    seats: Mutex<Seats>,
+    /// Starts a pass over the seats; there once somebody has sat down whose connection the group
+    /// may write to.
+    passes: OnceLock<Arc<Notify>>,
     /// Somebody is about to wake the group.
     woken: AtomicBool,
 }
@@ -44,6 +50,8 @@ struct GroupState {
     place: Place,
     /// What the view wrote for the events from this place up to `place` is in `blocks`.
     kept_from: Place,
+    /// Events before this place have been brought to all who wait, or will be by a pass under way.
+    delivered: Place,
     /// In the order of places; what is between them was not for the view.
     blocks: VecDeque<Block>,
     blocks_bytes: usize,
@@ -60,14 +68,29 @@ struct Expected {
 
 /// What the view wrote for some events.
 #[derive(Debug, Clone)]
-struct Block {
+pub(super) struct Block {
     /// The first event for which it wrote something.
     first: Place,
     /// Just behind the last event that it looked at.
-    to: Place,
+    pub(super) to: Place,
     /// Version of the event before `to`.
-    version: ResourceVersion,
+    pub(super) version: ResourceVersion,
     bytes: Bytes,
+    /// The same as a chunk of HTTP/1.1.
+    pub(super) chunk: Bytes,
+}
+
+/// What one pass brings to the listeners that wait.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    /// It is whole for listeners at this place and after it.
+    from: Place,
+    /// In the order of places.
+    blocks: Vec<Block>,
+    /// Where a listener stands who has it all.
+    pub(super) to: Place,
+    /// Version of the event before `to`.
+    pub(super) version: ResourceVersion,
 }
 
 /// Events that a group has to look at.
@@ -94,9 +117,11 @@ impl Group {
     /// Nobody listens yet; events from `place` on will be looked at.
     pub(super) fn new(view: Arc<dyn View>, place: Place, is_pinned: bool) -> Group {
         let (blocks, blocks_bytes, scratch) = Default::default();
-        let state = GroupState { place, kept_from: place, blocks, blocks_bytes, scratch };
-        let (expected, waiting, woken) = Default::default();
-        Group { view, is_pinned, state: Mutex::new(state), expected, waiting, woken }
+        let (kept_from, delivered) = (place, place);
+        let state = GroupState { place, kept_from, delivered, blocks, blocks_bytes, scratch };
+        let (expected, seats, woken) = Default::default();
+        let (state, passes) = (Mutex::new(state), OnceLock::new());
+        Group { view, is_pinned, state, expected, seats, passes, woken }
     }
 
     /// See [`View::identity`].
@@ -121,20 +146,67 @@ impl Group {
         !self.woken.swap(true, Ordering::AcqRel)
     }
 
-    /// Wakes everyone who waits.
+    /// Sees to it that everyone who waits hears what has happened.
     pub(super) fn wake(&self) {
         self.woken.store(false, Ordering::Release);
-        let wakers = self.waiting().take();
-        wakers.into_iter().for_each(std::task::Waker::wake);
+        match self.passes.get() {
+            Some(passes) => passes.notify_one(),
+            None => self.wake_all(),
+        }
     }
 
-    pub(super) fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        lock(&self.waiting)
+    /// Lets everyone who waits look for itself.
+    pub(super) fn wake_all(&self) {
+        let mut seats = Vec::new();
+        self.seats().some(0, usize::MAX, &mut seats);
+        seats.iter().for_each(|seat| seat.wake());
+    }
+
+    pub(super) fn seats(&self) -> MutexGuard<'_, Seats> {
+        lock(&self.seats)
+    }
+
+    /// A listener joins. If the group may write to its connection, somebody is there to do so
+    /// from now on; there must be a tokio runtime then.
+    pub(super) fn enter(self: &Arc<Group>, hub: &Arc<Hub>, seat: Arc<Seat>) -> usize {
+        if seat.outlet.is_some() {
+            self.passes.get_or_init(|| {
+                let notify = Arc::new(Notify::new());
+                let group = Arc::downgrade(self);
+                Handle::current().spawn(pass::run(group, Arc::clone(hub), Arc::clone(&notify)));
+                notify
+            });
+        }
+        self.seats().enter(seat)
+    }
+
+    /// Looks at all there is and returns what is new for listeners that wait. None if they have
+    /// to look for themselves: there is too much of it, or nothing will follow.
+    pub(super) fn deliver(&self, hub: &Hub) -> Option<Delivery> {
+        let mut state = lock(&self.state);
+        let version = loop {
+            let log = hub.lock();
+            if log.end.is_some() {
+                return None;
+            }
+            match self.next_work(&mut state, &log.log) {
+                Some(work) => {
+                    drop(log);
+                    self.look(&mut state, work);
+                }
+                None => break log.log.head(),
+            }
+        };
+        let blocks = state.blocks.iter().skip(state.n_delivered()).cloned().collect();
+        let from = state.delivered.max(state.kept_from);
+        state.delivered = state.place;
+        Some(Delivery { from, blocks, to: state.place, version })
     }
 
     /// What `watcher`, a listener of this group, gets next.
     pub(super) fn poll(&self, watcher: &mut Watcher, cx: &mut Context<'_>) -> Poll<Step> {
         let hub = Arc::clone(&watcher.hub);
+        watcher.stand_up();
         let mut state = lock(&self.state);
         loop {
             if watcher.place >= state.place {
@@ -151,7 +223,7 @@ impl Group {
                     Some(End::Gone) => Poll::Ready(Step::Gone),
                     None => {
                         // Under the log's lock: an event after this finds the waker.
-                        self.waiting().wait(&mut watcher.ticket, cx.waker());
+                        watcher.sit_down(cx.waker());
                         Poll::Pending
                     }
                 };
@@ -232,13 +304,13 @@ impl Group {
         }
         state.place = work.to;
         if let Some(first) = first {
-            let bytes = Bytes::copy_from_slice(scratch);
-            state.keep(Block { first, to: work.to, version: work.version, bytes });
+            let (chunk, bytes) = chunked(scratch);
+            state.keep(Block { first, to: work.to, version: work.version, bytes, chunk });
         }
     }
 
     /// A listener that no block fits looks at the events up to `upto` itself, some at a time.
-    fn catch_up(&self, watcher: &mut Watcher, upto: Place, hub: &super::Hub) -> Option<Step> {
+    fn catch_up(&self, watcher: &mut Watcher, upto: Place, hub: &Hub) -> Option<Step> {
         let most = usize::try_from(upto.0 - watcher.place.0).unwrap_or(usize::MAX);
         let events = hub.lock().log.range(watcher.place, most.min(BLOCK_EVENTS_MAX));
         let Ok(events) = events else { return Some(Step::Gone) };
@@ -258,6 +330,26 @@ impl fmt::Debug for Group {
     }
 }
 
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(passes) = self.passes.get() {
+            // Whoever passes sees that there is nobody left.
+            passes.notify_one();
+        }
+    }
+}
+
+// === impl Delivery ===
+
+impl Delivery {
+    /// The blocks for a listener at a place; none if it must look for itself.
+    pub(super) fn after(&self, place: Place) -> Option<&[Block]> {
+        let blocks = &self.blocks[self.blocks.partition_point(|block| block.to <= place)..];
+        let starts_inside = blocks.first().is_some_and(|block| place > block.first);
+        (place >= self.from && !starts_inside).then_some(blocks)
+    }
+}
+
 // === impl GroupState ===
 
 impl GroupState {
@@ -272,6 +364,11 @@ impl GroupState {
             Some(block) if place <= block.first => Kept::Block(block.clone()),
             Some(block) => Kept::Unknown(block.to),
         }
+    }
+
+    /// How many of the blocks have been delivered.
+    fn n_delivered(&self) -> usize {
+        self.blocks.partition_point(|block| block.to <= self.delivered)
     }
 
     fn keep(&mut self, block: Block) {
@@ -291,6 +388,14 @@ impl GroupState {
         self.place = self.place.max(place);
         self.kept_from = self.place;
     }
+}
+
+/// Bytes as a chunk of HTTP/1.1, and as they are: two views of the same.
+fn chunked(bytes: &[u8]) -> (Bytes, Bytes) {
+    let head = format!("{:x}\r\n", bytes.len());
+    let chunk = Bytes::from([head.as_bytes(), bytes, b"\r\n"].concat());
+    let plain = chunk.slice(head.len()..head.len() + bytes.len());
+    (chunk, plain)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

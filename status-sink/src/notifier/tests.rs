@@ -3,6 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
 use super::*;
 use crate::event_log::Cause;
 use crate::object::{LabelSet, Object};
@@ -242,4 +245,120 @@ fn a_version_that_was_never_here_is_gone() {
         let asked = stage.hub.watch(ResourceVersion(version), Arc::new(view));
         assert_eq!(asked.unwrap_err(), WatchError::Gone(Gone));
     }
+}
+
+// === listeners whose connection the group writes to ===
+
+/// Counts how often a listener is told to look.
+struct Knocks(AtomicUsize);
+
+impl std::task::Wake for Knocks {
+    fn wake(self: Arc<Knocks>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A listener with a connection, as the HTTP layer and as its peer see that.
+struct Wired {
+    watcher: Watcher,
+    plug: kit::Plug,
+    peer: TcpStream,
+    knocks: Arc<Knocks>,
+}
+
+impl Wired {
+    /// Listens, waits, and has nothing under way.
+    async fn new(stage: &Stage) -> Wired {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (outlet, plug) = Outlet::split(listener.accept().await.unwrap().0);
+        let mut watcher = stage.watch_all();
+        watcher.plug_in(outlet);
+        let knocks = Arc::new(Knocks(AtomicUsize::new(0)));
+        let mut wired = Wired { watcher, plug, peer, knocks };
+        wired.wait();
+        wired.plug.flush().await.unwrap();
+        wired
+    }
+
+    fn wait(&mut self) {
+        let waker = Waker::from(Arc::clone(&self.knocks));
+        assert!(self.watcher.poll_next(&mut Context::from_waker(&waker)).is_pending());
+    }
+
+    async fn hears(&mut self, want: &str) {
+        let mut got = vec![0; want.len()];
+        self.peer.read_exact(&mut got).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&got), want);
+    }
+
+    async fn is_knocked(&self) {
+        while self.knocks.0.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_listener_that_waits_is_written_to_and_need_not_look() {
+    let mut stage = Stage::new(99);
+    let (mut one, mut other) = (Wired::new(&stage).await, Wired::new(&stage).await);
+    stage.happen("a");
+    one.hears("4\r\n101 \r\n").await;
+    other.hears("4\r\n101 \r\n").await;
+    stage.happen("b");
+    stage.happen("c");
+    one.hears("8\r\n102 103 \r\n").await;
+    assert_eq!(one.knocks.0.load(Ordering::Relaxed), 0);
+    assert_eq!(stage.looks.load(Ordering::Relaxed), 3, "each event once for all");
+    // Something else has woken it: it goes on where its group has brought it.
+    assert_eq!(read(&mut one.watcher), "");
+    assert_eq!(one.watcher.version(), ResourceVersion(103));
+}
+
+#[tokio::test]
+async fn a_listener_with_something_under_way_looks_for_itself() {
+    let mut stage = Stage::new(99);
+    let mut wired = Wired::new(&stage).await;
+    wired.wait();
+    stage.happen("a");
+    wired.is_knocked().await;
+    assert_eq!(read(&mut wired.watcher), "101 ");
+    wired.wait();
+    wired.plug.write_all(b"[101]").await.unwrap();
+    wired.plug.flush().await.unwrap();
+    stage.happen("b");
+    wired.hears("[101]4\r\n102 \r\n").await;
+}
+
+#[tokio::test]
+async fn nothing_is_written_to_a_listener_that_has_gone() {
+    let mut stage = Stage::new(99);
+    let (mut gone, mut stays) = (Wired::new(&stage).await, Wired::new(&stage).await);
+    drop(gone.watcher);
+    stage.happen("a");
+    stays.hears("4\r\n101 \r\n").await;
+    gone.plug.shutdown().await.unwrap();
+    let mut got = Vec::new();
+    gone.peer.read_to_end(&mut got).await.unwrap();
+    assert_eq!(got, b"");
+}
+
+#[tokio::test]
+async fn an_end_and_what_came_before_it_go_through_the_listener() {
+    let mut stage = Stage::new(99);
+    let mut wired = Wired::new(&stage).await;
+    stage.happen("a");
+    stage.hub.end(End::Clean);
+    wired.is_knocked().await;
+    assert_eq!(read(&mut wired.watcher), "101 .");
+}
+
+#[tokio::test]
+async fn a_pass_tells_nobody_of_what_the_log_has_forgotten() {
+    let mut stage = Stage::new(4);
+    let mut wired = Wired::new(&stage).await;
+    (0..9).for_each(|_| stage.happen("a"));
+    wired.is_knocked().await;
+    assert_eq!(read(&mut wired.watcher), "!");
 }
