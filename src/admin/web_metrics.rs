@@ -3,7 +3,7 @@
 //! A handler is the pattern of a path, so that the number of series has a limit; everything that
 //! the status center answers is one handler.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -25,6 +25,8 @@ const DURATION_BUCKETS_S: [f64; 8] = [0.1, 0.2, 0.4, 1.0, 3.0, 8.0, 20.0, 60.0];
 pub(super) struct WebMetrics {
     requests: Family<Answered, Counter>,
     durations: Family<Handler, Histogram, fn() -> Histogram>,
+    /// Those of good answers of the status center, which are many: found once.
+    status_center: Arc<OnceLock<(Counter, Histogram)>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -46,14 +48,22 @@ pub(super) async fn count(
     request: Request,
     next: Next,
 ) -> Response {
-    let matched = request.extensions().get::<MatchedPath>();
-    let handler = matched.map_or(STATUS_CENTER, MatchedPath::as_str).to_owned();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
     let began = metrics.clock.now();
     let response = next.run(request).await;
     let seconds = metrics.clock.now().since(began).as_secs_f64();
     let code = response.status().as_u16();
-    metrics.requests.get_or_create(&Answered { handler: handler.clone(), code }).inc();
-    metrics.durations.get_or_create(&Handler { handler }).observe(seconds);
+    if matched.is_none() && code == 200 {
+        let (requests, durations) =
+            metrics.status_center.get_or_init(|| metrics.of(STATUS_CENTER, code));
+        requests.inc();
+        durations.observe(seconds);
+    } else {
+        let handler = matched.as_ref().map_or(STATUS_CENTER, MatchedPath::as_str);
+        let (requests, durations) = metrics.of(handler, code);
+        requests.inc();
+        durations.observe(seconds);
+    }
     response
 }
 
@@ -76,6 +86,13 @@ impl WebMetrics {
                 durations.clone(),
             );
         });
-        WebMetrics { requests, durations, clock }
+        WebMetrics { requests, durations, status_center: Arc::default(), clock }
+    }
+
+    fn of(&self, handler: &str, code: u16) -> (Counter, Histogram) {
+        let handler = || handler.to_owned();
+        let requests = self.requests.get_or_create(&Answered { handler: handler(), code }).clone();
+        let durations = self.durations.get_or_create(&Handler { handler: handler() }).clone();
+        (requests, durations)
     }
 }

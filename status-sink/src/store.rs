@@ -217,7 +217,9 @@ impl State {
 
     /// The kind that is the same as `kind`, perhaps of another configuration.
     pub(crate) fn find_kind(&self, kind: &Kind) -> Option<KindNo> {
-        self.kinds().find(|(_, store)| store.kind.is(kind)).map(|(no, _)| no)
+        let very = self.kinds().find(|(_, store)| std::ptr::eq(&*store.kind, kind));
+        let found = very.or_else(|| self.kinds().find(|(_, store)| store.kind.is(kind)));
+        found.map(|(no, _)| no)
     }
 
     /// Changes what is known about who speaks of an object.

@@ -72,17 +72,8 @@ impl<'d> Document<'d> {
         let Json::Object(json) = json else {
             return Err(Failure::bad_request("the body is not a JSON object"));
         };
-        let api_version = kind.api_version();
-        for (key, want) in [("apiVersion", api_version.as_str()), ("kind", kind.name())] {
-            match json.get(key) {
-                None => {}
-                Some(Json::String(found)) if found == want => {}
-                Some(found) => {
-                    let message = format!("the object's {key} is {found}, this path is for {want}");
-                    return Err(Failure::bad_request(message));
-                }
-            }
-        }
+        check_member(json, "apiVersion", || kind.api_version())?;
+        check_member(json, "kind", || kind.name().to_owned())?;
         Ok(Document { kind, json })
     }
 
@@ -123,6 +114,20 @@ impl<'d> Document<'d> {
         let name = self.metadata("name")?.unwrap_or_default();
         reader.finish(name, validation)
     }
+}
+
+/// A member that must be what `want` says, if it is there.
+fn check_member(
+    json: &Map<String, Json>,
+    key: &str,
+    want: impl FnOnce() -> String,
+) -> Result<(), Failure> {
+    let Some(found) = json.get(key) else { return Ok(()) };
+    let want = want();
+    if found.as_str() == Some(&want) {
+        return Ok(());
+    }
+    Err(Failure::bad_request(format!("the object's {key} is {found}, this path is for {want}")))
 }
 
 /// Sets what is said of fields. False, with the draft half written, if something else is said, or

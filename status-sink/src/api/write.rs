@@ -166,7 +166,7 @@ impl Api {
                     None => continue,
                 }
             };
-            let plan = plan(place, name, edit, terms, Some(&current), &self.now_text())?;
+            let plan = plan(place, name, edit, terms, Some(&current), self.now_s())?;
             let expect = Expect { version: Some(current.version), uid: None };
             let dry_run = terms.options.dry_run;
             match self.writer.update(&place.kind, &key, expect, &plan.draft, dry_run) {
@@ -234,7 +234,7 @@ impl Api {
         if !terms.may_create || terms.only_status {
             return Some(Err(self.missing(place, name)));
         }
-        let plan = match plan(place, name, edit, terms, None, &self.now_text()) {
+        let plan = match plan(place, name, edit, terms, None, self.now_s()) {
             Ok(plan) => plan,
             Err(failure) => return Some(Err(failure)),
         };
@@ -256,8 +256,8 @@ impl Api {
         prefix.chars().chain(letters).collect()
     }
 
-    fn now_text(&self) -> String {
-        rfc3339_s(u32::try_from(self.clock.unix_ms() / 1000).unwrap_or(0))
+    fn now_s(&self) -> u32 {
+        u32::try_from(self.clock.unix_ms() / 1000).unwrap_or(0)
     }
 }
 
@@ -267,14 +267,14 @@ struct Plan {
     warnings: Vec<String>,
 }
 
-/// What `edit` makes of `current`.
+/// What `edit` makes of `current` at `now_s`, in seconds since the epoch.
 fn plan(
     place: &Place,
     name: &str,
     edit: &Edit,
     terms: Terms<'_>,
     current: Option<&Object>,
-    time: &str,
+    now_s: u32,
 ) -> Result<Plan, Failure> {
     if let (Edit::Merge(patch), Some(current)) = (edit, current)
         && let Some(draft) = quick(place, name, patch, current)?
@@ -282,12 +282,12 @@ fn plan(
         return Ok(Plan { draft, warnings: Vec::new() });
     }
     let live = current.map_or_else(|| json!({}), |current| document::of(&place.kind, current));
-    let api_version = place.kind.api_version();
+    let (api_version, time) = (place.kind.api_version(), rfc3339_s(now_s));
     let apply = Apply {
         manager: terms.options.manager.as_deref().unwrap_or_default(),
         force: terms.options.force,
         api_version: &api_version,
-        time,
+        time: &time,
         about: place.about(name),
     };
     let (mut wanted, spoken) = match edit {

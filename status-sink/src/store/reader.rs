@@ -67,7 +67,7 @@ impl Reader {
     pub(crate) fn get(&self, kind: &Kind, key: &Key) -> Option<Arc<Object>> {
         self.0.look(|state| {
             let store = state.kind(state.find_kind(kind)?)?;
-            let is_same = std::ptr::eq(&*store.kind, kind) || store.kind.shares_objects_with(kind);
+            let is_same = store.kind.shares_objects_with(kind);
             store.table.get(key.as_str()).filter(|_| is_same).map(Arc::clone)
         })
     }
