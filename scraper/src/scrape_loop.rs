@@ -248,7 +248,12 @@ impl ScrapeLoop {
             }
         };
         self.memory.last = Some(started);
-        self.hand_on(answer, started, timestamp_ms);
+        if self.assignment.first_round.is_some() {
+            let context = Arc::clone(&self.context);
+            context.read_first(|| self.hand_on(answer, started, timestamp_ms)).await;
+        } else {
+            self.hand_on(answer, started, timestamp_ms);
+        }
     }
 }
 
