@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 use crate::process::Process;
 
@@ -69,6 +69,28 @@ impl Fleet {
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(Fleet { process, targets_file })
+    }
+
+    /// Asks every host for its page once, as an agent does: hosts lay out and compress theirs when
+    /// they are first asked, which is no cost of an agent's start.
+    pub(crate) fn warm_up(&self) -> anyhow::Result<()> {
+        let text = std::fs::read_to_string(&self.targets_file)?;
+        let groups: serde_json::Value = serde_json::from_str(&text).context("read the targets")?;
+        let groups = groups.as_array().context("targets are no list")?;
+        let targets = groups.iter().filter_map(|group| group["targets"].as_array()).flatten();
+        for target in targets.filter_map(serde_json::Value::as_str) {
+            let mut stream = TcpStream::connect(target)?;
+            stream.set_read_timeout(Some(START_PATIENCE))?;
+            write!(
+                stream,
+                "GET /metrics HTTP/1.1\r\nHost: {target}\r\nAccept-Encoding: gzip\r\n\
+                 Connection: close\r\n\r\n"
+            )?;
+            let mut page = Vec::new();
+            stream.read_to_end(&mut page)?;
+            ensure!(page.starts_with(b"HTTP/1.1 200"), "{target} does not answer");
+        }
+        Ok(())
     }
 
     /// CPU seconds that rendering the pages has cost.

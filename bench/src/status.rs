@@ -4,6 +4,7 @@
 //! listener knows how late it hears of it; all in one process, hence one clock.
 
 mod alone;
+mod ears;
 mod etcd;
 mod load;
 mod redis;
@@ -91,7 +92,7 @@ async fn measure(
         Report { fill: load::fill(system, options.objects).await?, ..Report::default() };
     report.rss_bytes = system.usage()?.rss_bytes;
     eprintln!("{name}: lists …");
-    report.list_all = load::median_of(5, || system.list_all()).await?;
+    report.list_all = load::median_of(5, || system.list_all(options.objects)).await?;
     report.list_host = load::median_of(20, || system.list_host(7)).await?;
     eprintln!("{name}: 500 updates/s to 40 listeners …");
     report.calm = load::run(system, &scenario(40, Some(500), 8)).await?;

@@ -69,6 +69,7 @@ fn line(number: usize) -> String {
 /// Starts it on 256 hosts of 200 VMs; the time until a list is answered, which is whole.
 async fn ready(rollcall: &Path, folder: &Path) -> anyhow::Result<Duration> {
     let fleet = Fleet::start(rollcall, 256, 200, &[], folder)?;
+    fleet.warm_up().context("warm the fleet up")?;
     let config = folder.join("ready.yml");
     std::fs::write(&config, CONFIG.replace("TARGETS", &fleet.targets_file.display().to_string()))?;
     let port = free_port()?;

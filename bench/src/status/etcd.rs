@@ -174,10 +174,10 @@ impl System for Server {
                 heard.events(&stamps);
             }
         });
-        Ok(Listener(task.abort_handle()))
+        Ok(Listener(Some(task.abort_handle())))
     }
 
-    async fn list_all(&self) -> anyhow::Result<Option<Duration>> {
+    async fn list_all(&self, _objects: usize) -> anyhow::Result<Option<Duration>> {
         Ok(Some(self.range("vm/".into(), "vm0".into()).await?))
     }
 

@@ -1,6 +1,7 @@
 //! Writers, listeners and what they saw, for any system that can do both.
 
 use std::future::Future;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
+use super::ears::Ears;
 use crate::process::Usage;
 
 /// How long listeners may take to hear of the last update.
@@ -29,8 +31,11 @@ pub(crate) trait System: Sync {
     /// once it is registered; it ends when the returned handle is dropped.
     fn listen(&self, heard: Heard) -> impl Future<Output = anyhow::Result<Listener>> + Send;
 
-    /// Reads all objects, to the last byte; `None` where the system has no such thing.
-    fn list_all(&self) -> impl Future<Output = anyhow::Result<Option<Duration>>> + Send;
+    /// Reads all `objects`, to the last byte; `None` where the system has no such thing.
+    fn list_all(
+        &self,
+        objects: usize,
+    ) -> impl Future<Output = anyhow::Result<Option<Duration>>> + Send;
 
     /// Reads the objects of one host by index; `None` where there is no index.
     fn list_host(
@@ -58,21 +63,26 @@ pub(crate) trait Writer: Send {
     ) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
-/// What a listener reports to. Clone freely.
+/// What a listener reports to, and where it can listen on a plain socket. Clone freely.
 #[derive(Debug, Clone)]
-pub(crate) struct Heard(Arc<HeardInner>);
+pub(crate) struct Heard {
+    tally: Arc<Tally>,
+    ears: Arc<Ears>,
+}
 
+/// What was heard.
 #[derive(Debug)]
-struct HeardInner {
+pub(crate) struct Tally {
     start: Instant,
     events: AtomicU64,
     time_all: bool,
     latencies_ns: Mutex<Vec<u64>>,
 }
 
-/// Ends its listener when dropped.
+/// A listener that has a task of its own; it ends when this is dropped. Others end with what they
+/// report to.
 #[derive(Debug)]
-pub(crate) struct Listener(pub(crate) tokio::task::AbortHandle);
+pub(crate) struct Listener(pub(crate) Option<tokio::task::AbortHandle>);
 
 /// A load.
 #[derive(Debug)]
@@ -113,39 +123,61 @@ pub(crate) struct Report {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
     }
 }
 
 // === impl Heard ===
 
 impl Heard {
-    fn new(time_all: bool) -> Heard {
+    fn start(time_all: bool) -> anyhow::Result<Heard> {
         let (events, latencies_ns) = Default::default();
-        Heard(Arc::new(HeardInner { start: Instant::now(), events, time_all, latencies_ns }))
+        let tally = Arc::new(Tally { start: Instant::now(), events, time_all, latencies_ns });
+        let ears = Ears::start(Arc::clone(&tally)).context("start to listen")?;
+        Ok(Heard { tally, ears: Arc::new(ears) })
     }
 
+    /// Listens on a socket.
+    pub(crate) fn on_socket(&self, socket: std::net::TcpStream) -> anyhow::Result<Listener> {
+        self.ears.add(socket)?;
+        Ok(Listener(None))
+    }
+}
+
+impl Deref for Heard {
+    type Target = Tally;
+
+    fn deref(&self) -> &Tally {
+        &self.tally
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
     /// Nanoseconds since the load began: what an update is stamped with.
     pub(crate) fn now_ns(&self) -> u64 {
-        u64::try_from(self.0.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Reports events that arrived together, each with its stamp.
     pub(crate) fn events(&self, stamps: &[u64]) {
-        let before = self.0.events.fetch_add(stamps.len() as u64, Ordering::Relaxed);
-        if self.0.time_all || before.is_multiple_of(TIMED_SHARE) {
+        let before = self.events.fetch_add(stamps.len() as u64, Ordering::Relaxed);
+        if self.time_all || before.is_multiple_of(TIMED_SHARE) {
             let now = self.now_ns();
             let late = stamps.iter().map(|stamp| now.saturating_sub(*stamp));
-            self.0.latencies_ns.lock().unwrap_or_else(|e| e.into_inner()).extend(late);
+            self.latencies_ns.lock().unwrap_or_else(|e| e.into_inner()).extend(late);
         }
     }
 
     fn count(&self) -> u64 {
-        self.0.events.load(Ordering::Relaxed)
+        self.events.load(Ordering::Relaxed)
     }
 
     fn quantile(&self, share: f64) -> Duration {
-        let mut sorted = self.0.latencies_ns.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        let mut sorted = self.latencies_ns.lock().unwrap_or_else(|e| e.into_inner()).clone();
         sorted.sort_unstable();
         let at = ((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1));
         Duration::from_nanos(sorted.get(at).copied().unwrap_or(0))
@@ -200,7 +232,7 @@ where
 
 /// Runs one load to its end.
 pub(crate) async fn run(system: &impl System, scenario: &Scenario) -> anyhow::Result<Figures> {
-    let heard = Heard::new(scenario.rate.is_some());
+    let heard = Heard::start(scenario.rate.is_some())?;
     let mut listeners = Vec::new();
     for _ in 0..scenario.listeners {
         listeners.push(system.listen(heard.clone()).await?);
@@ -242,7 +274,11 @@ async fn write(
     stop: Arc<AtomicBool>,
 ) -> anyhow::Result<u64> {
     let mut updates = 0;
-    let mut ticks = pause.map(tokio::time::interval);
+    // The writers take turns: updates come one by one, evenly.
+    let mut ticks = pause.map(|pause| {
+        let begin = tokio::time::Instant::now() + pause.mul_f64(first as f64 / step as f64);
+        tokio::time::interval_at(begin, pause)
+    });
     while !stop.load(Ordering::Relaxed) {
         if let Some(ticks) = &mut ticks {
             ticks.tick().await;
@@ -256,7 +292,7 @@ async fn write(
 
 /// One update with `crowd` listeners: from sending it until the last of them has heard.
 pub(crate) async fn one_event(system: &impl System, crowd: usize) -> anyhow::Result<Duration> {
-    let heard = Heard::new(true);
+    let heard = Heard::start(true)?;
     let mut listeners = Vec::new();
     for at in 0..crowd {
         let listener = system.listen(heard.clone()).await;
@@ -265,13 +301,13 @@ pub(crate) async fn one_event(system: &impl System, crowd: usize) -> anyhow::Res
     let mut writer = system.writer().await?;
     let mut worst = Vec::new();
     for round in 1..=5 {
-        let before = heard.0.latencies_ns.lock().unwrap_or_else(|e| e.into_inner()).len();
+        let before = heard.latencies_ns.lock().unwrap_or_else(|e| e.into_inner()).len();
         writer.update(round, heard.now_ns()).await?;
         let missing = heard.wait_for((crowd * round) as u64).await;
         if missing > 0 {
             bail!("{missing} of {crowd} listeners did not hear");
         }
-        let latencies = heard.0.latencies_ns.lock().unwrap_or_else(|e| e.into_inner());
+        let latencies = heard.latencies_ns.lock().unwrap_or_else(|e| e.into_inner());
         worst.push(latencies[before..].iter().copied().max().unwrap_or(0));
     }
     worst.sort_unstable();

@@ -56,10 +56,10 @@ impl System for Server {
     async fn listen(&self, heard: Heard) -> anyhow::Result<Listener> {
         let mut connection = Connection::open(self.address).await?;
         connection.line(b"SUBSCRIBE vms\r\n").await?;
-        Ok(Listener(tokio::spawn(connection.listen(heard)).abort_handle()))
+        heard.on_socket(connection.into_socket()?)
     }
 
-    async fn list_all(&self) -> anyhow::Result<Option<Duration>> {
+    async fn list_all(&self, _objects: usize) -> anyhow::Result<Option<Duration>> {
         Ok(None)
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 
 use super::load::{Heard, Listener, System, Writer};
-use super::wire::{Connection, stamp_text};
+use super::wire::{self, Connection, Swallowed, stamp_text};
 use crate::fleet::free_port;
 use crate::process::{Process, Usage};
 
@@ -95,16 +95,16 @@ impl System for Server {
             "GET {VMS}?watch=true&resourceVersion={version} HTTP/1.1\r\nHost: bench\r\n\r\n"
         );
         connection.send(request.as_bytes()).await?;
-        Ok(Listener(tokio::spawn(connection.listen(heard)).abort_handle()))
+        heard.on_socket(connection.into_socket()?)
     }
 
-    async fn list_all(&self) -> anyhow::Result<Option<Duration>> {
-        Ok(Some(self.get(VMS).await?.1))
+    async fn list_all(&self, objects: usize) -> anyhow::Result<Option<Duration>> {
+        self.list(VMS.to_owned(), objects).await.map(Some)
     }
 
     async fn list_host(&self, host: usize) -> anyhow::Result<Option<Duration>> {
         let path = format!("{VMS}?fieldSelector=status.host%3Dhost-{host}");
-        Ok(Some(self.get(&path).await?.1))
+        self.list(path, 200).await.map(Some)
     }
 
     fn usage(&self) -> anyhow::Result<Usage> {
@@ -117,6 +117,18 @@ impl System for Server {
 }
 
 impl Server {
+    /// The time until the last byte of a list that has so many objects.
+    async fn list(&self, path: String, objects: usize) -> anyhow::Result<Duration> {
+        let (address, request) = (self.address, format!("GET {path} HTTP/1.1\r\nHost: b\r\n\r\n"));
+        let swallowed = tokio::task::spawn_blocking(move || {
+            wire::swallow(address, request.as_bytes(), b"\"resourceVersion\":")
+        });
+        let Swallowed { status, took, n_found } = swallowed.await??;
+        ensure!(status == 200, "list: {status}");
+        ensure!(n_found == objects + 1, "a list of {n_found} versions, not {objects} and its own");
+        Ok(took)
+    }
+
     /// The version that a watch from now on starts at: that of an empty list.
     async fn version(&self, connection: &mut Connection) -> anyhow::Result<String> {
         let path = format!("{VMS}?fieldSelector=metadata.name%3Dnone");
