@@ -2,7 +2,7 @@
 //!
 //! Invariant: never changes; a change makes a new object with a newer version. Its JSON is not
 //! kept: it is most of what an object would weigh, and is written from the fields in a quarter of
-//! a microsecond whenever somebody asks (`render.rs`; ADR 004).
+//! a microsecond whenever somebody asks (`render.rs`; ADR 005).
 
 mod draft;
 mod render;
