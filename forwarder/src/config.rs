@@ -5,6 +5,7 @@
 mod delivery;
 mod queue;
 mod remote_write;
+mod sharing;
 #[cfg(test)]
 mod tests;
 
@@ -17,11 +18,12 @@ use model::{Labels, MetricType, NameScheme, Rule, SeriesSelector};
 use serde::ser::{Error as _, SerializeMap};
 use serde::{Deserialize, Serialize, Serializer};
 
-pub(crate) use delivery::{Action, DeadLetterConfig, DeliveryConfig, Fsync};
+pub(crate) use delivery::{Action, DeadLetterConfig, DeliveryConfig, DiskConfig, Fsync};
 pub use delivery::{DeadLetterSpec, DeliverySpec, DiskSpec};
 pub use queue::{QueueConfig, QueueSpec};
 pub use remote_write::{MetadataSpec, RemoteWriteSpec};
 
+use crate::block::Encoding;
 use crate::module::{Build, Checked, MetadataPlan, Settings, Wants};
 use crate::modules::MODULES;
 
@@ -119,6 +121,9 @@ pub struct DestinationConfig {
     pub(crate) delivery: DeliveryConfig,
     pub(crate) external_labels: Labels,
     pub(crate) relabel: Vec<Rule>,
+    pub(crate) encoding: Encoding,
+    /// Receivers that have the series between them.
+    pub(crate) parts: usize,
     pub(crate) wants: Wants,
     pub(crate) metadata: Option<MetadataPlan>,
     pub(crate) build: Build,
@@ -193,25 +198,13 @@ impl Spec {
             let message = format!("more than {DESTINATIONS_MAX} destinations in all");
             return Err(Invalid::new("forwarders", message));
         }
-        check_folders(&destinations)?;
         let data_types = check_data_types(data_types)?;
         let names = destinations.iter().map(|known| &*known.name).chain(elsewhere.iter().copied());
         let routes = check_routes(routes, &data_types, &names.collect())?;
-        Ok(Config { destinations, data_types, routes })
+        let config = Config { destinations, data_types, routes };
+        config.check_folders()?;
+        Ok(config)
     }
-}
-
-/// Two queues cannot be in one folder.
-fn check_folders(destinations: &[DestinationConfig]) -> Result<(), Invalid> {
-    let mut taken = BTreeSet::new();
-    let disks = destinations.iter().filter_map(|one| one.delivery.disk.as_ref());
-    for folder in disks.filter_map(|disk| disk.folder.as_ref()) {
-        if !taken.insert(folder) {
-            let message = format!("two destinations have their queue in {}", folder.display());
-            return Err(Invalid::new("", message));
-        }
-    }
-    Ok(())
 }
 
 fn check_data_types(specs: Vec<Option<DataTypeSpec>>) -> Result<Vec<DataType>, Invalid> {
@@ -267,7 +260,8 @@ impl ForwarderSpec {
         let queue = queue_config.check().map_err(|invalid| invalid.under("queue_config"))?;
         delivery.resolve_paths(&folder);
         let delivery = delivery.check().map_err(|invalid| invalid.under("delivery"))?;
-        let Checked { build, wants, metadata, settings } = (kind.check)(&section, &queue, &folder)?;
+        let Checked { build, encoding, parts, wants, metadata, settings } =
+            (kind.check)(&section, &queue, &folder)?;
         Ok(DestinationConfig {
             name,
             module: kind.name,
@@ -280,6 +274,8 @@ impl ForwarderSpec {
                 "empty or null relabeling rule in forwarder",
                 common.names,
             )?,
+            encoding,
+            parts,
             wants,
             metadata,
             build,
@@ -454,7 +450,9 @@ impl DestinationConfig {
     /// Whether a destination of this configuration finds what one of `before` left on disk.
     pub(crate) fn goes_on_from_disk_of(&self, before: &DestinationConfig) -> bool {
         let folder = |one: &DestinationConfig| one.delivery.disk.clone().map(|disk| disk.folder);
-        self.name == before.name && folder(self).is_some() && folder(self) == folder(before)
+        // In the daemon's folder every log of the destination is found.
+        let is_found = folder(before) == Some(None) || folder(self) == folder(before);
+        self.name == before.name && folder(self).is_some() && folder(before).is_some() && is_found
     }
 
     /// Whether a destination of this configuration may go on under `other`.

@@ -27,6 +27,8 @@ const REFUSALS_MAX: u32 = 100;
 /// One block's way to its end.
 pub(crate) struct Delivery<'d> {
     destination: &'d Destination,
+    /// Which of the receivers that have the series between them.
+    part: usize,
     compressor: &'d mut Compressor,
     attempt: u32,
     backoff: Backoff,
@@ -79,12 +81,14 @@ impl Default for SearchBudget {
 impl<'d> Delivery<'d> {
     pub(crate) fn new(
         destination: &'d Destination,
+        part: usize,
         compressor: &'d mut Compressor,
     ) -> Delivery<'d> {
         let queue = &destination.config.queue;
         let backoff = Backoff::new(queue.backoff_min, queue.backoff_max);
         Delivery {
             destination,
+            part,
             compressor,
             attempt: 0,
             backoff,
@@ -154,6 +158,7 @@ impl<'d> Delivery<'d> {
             counts: block.counts,
             families: 0,
             attempt: self.attempt,
+            part: self.part,
         };
         let began = Instant::now();
         let verdict = tokio::select! {

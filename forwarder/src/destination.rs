@@ -1,58 +1,39 @@
-//! One destination: a queue, its shards and their senders, around one module.
+//! One destination: a queue, and the senders of its lanes, around one module.
 //!
-//! As a `BatchSink` it appends what it is given to open blocks and returns; everything that waits
-//! happens in the senders. What holds: `accepted = delivered + queued + dropped`, see `ledger.rs`;
-//! the samples of one series leave in the order in which they came, over resharding too.
+//! Everything that waits happens here. What holds: `accepted = delivered + queued + dropped`, see
+//! `ledger.rs`; the blocks of a lane leave in the order in which they came, and those of a new set
+//! of shards after those of the one before. Receivers that have the series between them do not wait
+//! for each other: order is a matter of each part.
+//! Not here: where blocks come from (`feed.rs`), and one block's way (`delivery.rs`).
 
-mod append;
 mod backlog;
-mod plan;
-mod rules;
-mod thinning;
 
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
 use kit::Clock;
-use kit::metrics::Share;
-use model::{Batch, BatchSink, Labels, Memo, Role, Samples, Selection};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::info;
 
-use self::append::{Appender, Page, Scatter, stencil};
-use self::plan::{Form, Plan};
-use self::rules::LabelRules;
-use self::thinning::Thinning;
-use crate::block::{Counts, Encoding};
 use crate::config::DestinationConfig;
 use crate::dead_letters::DeadLetters;
 use crate::delivery::SearchBudget;
-use crate::disk::{Keeper, KeeperConfig};
-use crate::encode::Stencil;
-use crate::ledger::{Ledger, Reason};
+use crate::disk::{Keeper, Reader};
+use crate::feed::file_name;
+use crate::ledger::Ledger;
 use crate::metadata::{self, SeenFamilies};
 use crate::metrics::Meters;
-use crate::module::{BuildError, Module};
+use crate::module::Module;
 use crate::pace::Pace;
-use crate::queue::{Order, Origin, Queue};
+use crate::queue::{Load, Order, Origin, Queue};
 use crate::resharding;
 use crate::sender::{Before, Sender};
-use crate::shard::Shard;
+use crate::shard::{Outlet, Shard};
 
-/// A source with more series than this is spread over shards series by series; a smaller one goes
-/// to one shard as a whole, which scatters nothing and compresses better. Decided once a source.
-const SERIES_OF_A_LARGE_SOURCE: usize = 10_000;
-/// A stencil is made for a page that came so often as it is: making it costs about as much as three
-/// pages without one.
-const USES_BEFORE_STENCIL: u8 = 2;
-/// Where queues on disk are in the daemon's folder.
-const QUEUES_FOLDER: &str = "queues";
-/// `best_effort` series are not taken while the queue is fuller than this.
-const SHED_ABOVE: f64 = 0.5;
+pub(crate) use backlog::{FormerLogs, Stored};
 
 /// What feeds one module.
 pub(crate) struct Destination {
@@ -60,13 +41,17 @@ pub(crate) struct Destination {
     pub(crate) module: Box<dyn Module>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) queue: Arc<Queue>,
-    /// Of a durable destination.
-    pub(crate) keeper: Option<Keeper>,
+    /// What is left of logs that the destination wrote in other company. A lock, because it is
+    /// known when the destination begins; held to look.
+    former: Mutex<Vec<Arc<Queue>>>,
     pub(crate) dead_letters: Option<DeadLetters>,
     pub(crate) search_budget: SearchBudget,
     pub(crate) pace: Option<Pace>,
     pub(crate) meters: Meters,
-    pub(crate) families: SeenFamilies,
+    pub(crate) families: Arc<SeenFamilies>,
+    /// What the number of shards follows from. A lock, because it is looked at and changed; held
+    /// every ten seconds.
+    pub(crate) rates: Mutex<resharding::Load>,
     pub(crate) clock: Arc<dyn Clock>,
     /// Told when waiting for the queue to empty is over: it is empty, or there was no more time.
     pub(crate) abandoned: CancellationToken,
@@ -74,131 +59,141 @@ pub(crate) struct Destination {
     pub(crate) stopping: CancellationToken,
     /// Whether a block was left on disk at the end: none behind it is sent either.
     pub(crate) left: AtomicBool,
-    rules: LabelRules,
-    /// Counts the sets of shards.
-    sets: AtomicU32,
-    /// A lock, because every batch goes to shards that resharding exchanges now and then; held for
-    /// one batch.
-    shards: RwLock<Shards>,
+    /// By part. A lock, because resharding exchanges senders; held for that.
+    sending: Mutex<Vec<Sending>>,
+    /// The one who sends what was found on disk.
+    backlog: TaskTracker,
+    shards: AtomicUsize,
     tasks: Handle,
 }
 
-/// The shards that samples go to now. Empty once the destination is stopped.
-struct Shards {
-    current: Vec<Arc<Shard>>,
-    /// Told that no more samples come to these shards.
-    finish: CancellationToken,
-    /// Their senders, who end when their lanes are empty.
+/// What the members of a feed have in common.
+pub(crate) struct Common<'f> {
+    pub(crate) clock: &'f Arc<dyn Clock>,
+    pub(crate) tasks: &'f Handle,
+    /// The thread of their log.
+    pub(crate) keeper: Option<&'f Keeper>,
+    pub(crate) families: &'f Arc<SeenFamilies>,
+}
+
+/// Who sends to one receiver.
+struct Sending {
     senders: TaskTracker,
-}
-
-/// What a destination remembers about one source.
-struct Notes {
-    /// Of the source's labels: says which shard a small source goes to.
-    hash: u64,
-    is_large: Option<bool>,
-    thinning: Thinning,
-    page: Option<Planned>,
-    report: Option<Planned>,
-}
-
-struct Planned {
-    plan: Plan,
-    scatter: Option<Scatter>,
-    /// Made when the plan is used for the [third](USES_BEFORE_STENCIL) time: pages that change each
-    /// time have none.
-    stencil: Option<(Stencil, Share)>,
-    /// How often it was used, as far as that matters.
-    uses: u8,
+    /// What the next senders wait for.
+    before: Option<Before>,
 }
 
 // === impl Destination ===
 
 impl Destination {
-    /// Builds the module and starts the senders on `tasks`. `before` is a destination of the same
-    /// name that is on its way out: its books are carried on, and nothing is sent before it ended.
-    /// Queues on disk are in `storage` unless the configuration says where.
-    pub(crate) fn start(
+    /// A destination that does nothing yet. `before` is one of the same name that is on its way
+    /// out: its books are carried on.
+    pub(crate) fn new(
         config: DestinationConfig,
-        clock: Arc<dyn Clock>,
-        tasks: Handle,
+        module: Box<dyn Module>,
+        common: &Common<'_>,
         before: Option<&Arc<Destination>>,
-        storage: &Path,
-    ) -> Result<Arc<Destination>, BuildError> {
-        let module = (config.build)(&clock)?;
+    ) -> Arc<Destination> {
         let ledger = before.map_or_else(Arc::default, |before| Arc::clone(&before.ledger));
-        let disk = config.delivery.disk.as_ref();
-        let keeper = disk.map(|_| Keeper::default());
-        let limits = config.queue.limits(disk.map_or(u64::MAX, |disk| disk.memory_bytes));
+        let queue = queue_of(&config, &ledger, common.keeper, common.clock);
         let delivery = &config.delivery;
-        let (shared, clock_of) = (Arc::clone(&ledger), Arc::clone(&clock));
-        let queue = Queue::new(limits, delivery.order, shared, clock_of, keeper.clone());
-        let best_effort = delivery.best_effort.clone();
-        let rules = LabelRules::new(&config.external_labels, &config.relabel, best_effort);
-        let destination = Arc::new(Destination {
+        let sending = (0..config.parts).map(|_| Sending::default()).collect();
+        Arc::new(Destination {
             module,
             ledger,
-            queue: Arc::new(queue),
-            keeper,
+            queue,
+            former: Mutex::default(),
             dead_letters: delivery.dead_letter.clone().map(DeadLetters::new),
             search_budget: SearchBudget::default(),
             pace: delivery.samples_per_s_max.map(Pace::new),
             meters: Meters::default(),
-            families: SeenFamilies::default(),
-            clock,
+            families: Arc::clone(common.families),
+            rates: Mutex::default(),
+            clock: Arc::clone(common.clock),
             abandoned: CancellationToken::new(),
             stopping: CancellationToken::new(),
             left: AtomicBool::new(false),
-            rules,
-            sets: AtomicU32::new(0),
-            shards: RwLock::new(Shards::none()),
-            tasks,
+            sending: Mutex::new(sending),
+            backlog: TaskTracker::new(),
+            shards: AtomicUsize::new(0),
+            tasks: common.tasks.clone(),
             config,
-        });
-        let before = before.map(|before| Before::Ended(before.abandoned.clone()));
-        destination.begin(before, storage)?;
-        Ok(destination)
+        })
     }
 
-    /// Starts what runs beside `accept`.
-    fn begin(
+    /// A queue for what the destination left in a log of former times.
+    fn former_queue(&self, keeper: &Keeper) -> Arc<Queue> {
+        let queue = queue_of(&self.config, &self.ledger, Some(keeper), &self.clock);
+        self.former().push(Arc::clone(&queue));
+        queue
+    }
+
+    /// As one who has a place in the log of this queue.
+    pub(crate) fn reader(&self, queue: &Arc<Queue>) -> Reader {
+        let (destination, name) = (self.config.name.clone(), file_name(&self.config.name));
+        Reader { destination, name, queue: Arc::clone(queue) }
+    }
+
+    /// Starts what runs beside the senders of shards. Nothing is sent before `before` has ended,
+    /// and, to keep the order, before what is stored.
+    pub(crate) fn begin(
         self: &Arc<Destination>,
-        before: Option<Before>,
-        storage: &Path,
-    ) -> Result<(), BuildError> {
-        let shards = self.config.queue.shards_min;
-        let started = match &self.keeper {
-            None => self.shards_of(shards, before, TaskTracker::new()),
-            Some(keeper) => {
-                let told = self.open_log(keeper, storage)?;
-                let sent = CancellationToken::new();
-                let backlog = backlog::send(Arc::clone(self), told, before, sent.clone());
-                let before = self.keeps_order().then_some(Before::Ended(sent));
-                let started = self.shards_of(shards, before, TaskTracker::new());
-                started.senders.spawn_on(backlog, &self.tasks);
-                started
+        stored: Option<(Stored, FormerLogs)>,
+        before: Option<&Arc<Self>>,
+    ) {
+        let before = before.map(|before| Before::Ended(before.abandoned.clone()));
+        if let Some(stored) = stored {
+            let sent: Vec<_> = (0..self.config.parts).map(|_| CancellationToken::new()).collect();
+            if self.keeps_order() {
+                for (part, sent) in self.sending().iter_mut().zip(&sent) {
+                    part.before = Some(Before::Ended(sent.clone()));
+                }
             }
-        };
-        *self.write_shards() = started;
-        self.tasks.spawn(resharding::watch(Arc::downgrade(self)));
+            let backlog = backlog::send(Arc::clone(self), stored, before, sent);
+            self.backlog.spawn_on(backlog, &self.tasks);
+        } else {
+            self.sending().iter_mut().for_each(|part| part.before.clone_from(&before));
+        }
+        self.backlog.close();
         if let Some(plan) = self.config.metadata {
             self.tasks.spawn(metadata::keep_sending(Arc::downgrade(self), plan));
         }
-        Ok(())
     }
 
-    fn open_log(&self, keeper: &Keeper, storage: &Path) -> Result<backlog::Told, BuildError> {
-        let disk = self.config.delivery.disk.as_ref().expect("there is a keeper for it");
-        let reader = file_name(&self.config.name);
-        let folder =
-            disk.folder.clone().unwrap_or_else(|| storage.join(QUEUES_FOLDER).join(&reader));
-        let (limits, fsync) = (disk.limits.clone(), disk.fsync);
-        let config = KeeperConfig { folder, reader, limits, fsync };
-        let (queue, clock) = (Arc::clone(&self.queue), Arc::clone(&self.clock));
-        keeper.start(&self.config.name, config, queue, clock).map_err(|source| BuildError {
-            what: "the thread of the queue on disk".to_owned(),
-            source: Box::new(source),
-        })
+    /// A new lane for blocks of this origin.
+    pub(crate) fn outlet(&self, queue: &Arc<Queue>, origin: Origin) -> Arc<Outlet> {
+        Outlet::open(queue, origin, self.config.parts)
+    }
+
+    /// Starts senders for a new set of shards; beside each outlet the shard that its sender seals.
+    /// `finish` is told when nothing more comes to them.
+    pub(crate) fn send_from(
+        self: &Arc<Destination>,
+        lanes: Vec<(Arc<Outlet>, Option<Arc<Shard>>)>,
+        finish: &CancellationToken,
+    ) {
+        self.shards.store(lanes.len(), Ordering::Relaxed);
+        let mut sending = self.sending();
+        // In no order the new senders are beside those before.
+        let next = |part: &Sending| match self.keeps_order() {
+            true => TaskTracker::new(),
+            false => part.senders.clone(),
+        };
+        let next: Vec<TaskTracker> = sending.iter().map(next).collect();
+        for (outlet, seals) in lanes {
+            let part = outlet.part;
+            let (destination, finish) = (Arc::clone(self), finish.clone());
+            let before = sending[part].before.clone();
+            let sender = Sender { destination, outlet, seals, finish, before };
+            next[part].spawn_on(sender.run(), &self.tasks);
+        }
+        for (part, senders) in sending.iter_mut().zip(next) {
+            senders.close();
+            if self.keeps_order() {
+                part.before = Some(Before::Shards(senders.clone()));
+            }
+            part.senders = senders;
+        }
     }
 
     /// Whether nothing of a series may overtake what came before.
@@ -208,197 +203,66 @@ impl Destination {
 
     /// Whether what is queued outlives the process.
     pub(crate) fn is_durable(&self) -> bool {
-        self.keeper.is_some()
+        self.queue.keeper().is_some()
     }
 
-    /// Sends with so many shards from now on. What the shards until now hold is sent first.
-    pub(crate) fn reshard(self: &Arc<Destination>, shards: usize) {
-        let mut current = self.write_shards();
-        if current.current.is_empty() || current.current.len() == shards {
-            return;
-        }
-        info!(
-            destination = %self.config.name, from = current.current.len(), to = shards,
-            "resharding"
-        );
-        current.end();
-        let senders = current.senders.clone();
-        *current = match self.keeps_order() {
-            true => self.shards_of(shards, Some(Before::Shards(senders)), TaskTracker::new()),
-            false => self.shards_of(shards, None, senders), // they end side by side
-        };
-    }
-
-    /// Takes no more samples, sends what is queued for `deadline` at most, and drops the rest, or
-    /// leaves it on disk. A durable destination does not wait for a receiver that is in trouble.
-    pub(crate) async fn stop(&self, deadline: Duration) {
+    /// Sends what is queued for `deadline` at most, when nothing more comes. A durable destination
+    /// does not wait for a receiver that is in trouble.
+    pub(crate) async fn finish(&self, deadline: Duration) {
         self.stopping.cancel();
-        let senders = {
-            let mut shards = self.write_shards();
-            shards.end();
-            shards.current.clear();
-            shards.senders.clone()
-        };
-        if tokio::time::timeout(deadline, senders.wait()).await.is_err() {
+        let mut senders: Vec<TaskTracker> =
+            self.sending().iter().map(|part| part.senders.clone()).collect();
+        senders.push(self.backlog.clone());
+        let ended = || join_all(senders.iter().map(TaskTracker::wait));
+        if tokio::time::timeout(deadline, ended()).await.is_err() {
             self.abandoned.cancel();
-            senders.wait().await;
+            ended().await;
         }
-        if let Some(keeper) = &self.keeper {
-            keeper.close().await;
-        }
+    }
+
+    /// Lets a successor begin: the log, if there is one, is closed.
+    pub(crate) fn end(&self) {
+        self.shards.store(0, Ordering::Relaxed);
         self.abandoned.cancel();
     }
 
     /// How many shards send now.
     pub(crate) fn shard_count(&self) -> usize {
-        self.read_shards().current.len()
+        self.shards.load(Ordering::Relaxed)
     }
 
-    /// Samples in open blocks.
-    #[cfg(test)]
-    pub(crate) fn open_counts(&self) -> Counts {
-        self.read_shards().current.iter().map(|shard| shard.open_counts()).sum()
+    /// What is held, wherever it is.
+    pub(crate) fn load(&self) -> Load {
+        let former = self.former();
+        former.iter().map(|queue| queue.load()).fold(self.queue.load(), |all, one| all + one)
     }
 
-    fn shards_of(
-        self: &Arc<Destination>,
-        count: usize,
-        before: Option<Before>,
-        senders: TaskTracker,
-    ) -> Shards {
-        let mut shards = Shards { senders, ..Shards::none() };
-        let set = self.sets.fetch_add(1, Ordering::Relaxed);
-        for at in 0..count {
-            let shard = u16::try_from(at).unwrap_or(u16::MAX);
-            let shard = self.shard_of(Origin { set, shard });
-            let sender = Sender {
-                destination: Arc::clone(self),
-                shard: Arc::clone(&shard),
-                finish: shards.finish.clone(),
-                before: before.clone(),
-            };
-            shards.senders.spawn_on(sender.run(), &self.tasks);
-            shards.current.push(shard);
-        }
-        shards.senders.close();
-        shards
+    /// The threads of the logs that the destination has a place in.
+    pub(crate) fn keepers(&self) -> Vec<Keeper> {
+        let queues = self.former().iter().filter_map(|queue| queue.keeper().cloned()).collect();
+        let queues: Vec<Keeper> = queues;
+        self.queue.keeper().cloned().into_iter().chain(queues).collect()
     }
 
-    fn shard_of(&self, origin: Origin) -> Arc<Shard> {
-        let encoding = self.module.format().encoding;
-        let samples_max = self.config.queue.samples_per_block_max;
-        Arc::new(Shard::new(Arc::clone(&self.queue), origin, encoding, samples_max))
+    fn former(&self) -> MutexGuard<'_, Vec<Arc<Queue>>> {
+        self.former.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read_shards(&self) -> RwLockReadGuard<'_, Shards> {
-        self.shards.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write_shards(&self) -> RwLockWriteGuard<'_, Shards> {
-        self.shards.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Books and appends the samples of one page. Returns how many there were.
-    fn take(
-        &self,
-        page: &Page<'_>,
-        planned: &Planned,
-        notes: (u64, bool),
-        shards: &[Arc<Shard>],
-    ) -> u64 {
-        let dropped = page.count(|run| run.form == Form::Dropped);
-        let shed = page.count(|run| run.form != Form::Dropped && page.sheds(run));
-        let not_taken = dropped + shed;
-        if !not_taken.is_empty() {
-            let reasons = [(Reason::DroppedSeries, dropped), (Reason::Shed, shed)];
-            self.ledger.accept(Counts::default(), &reasons);
-            self.meters.rates.dropped(not_taken.total());
-        }
-        let encoding = self.module.format().encoding;
-        let append = |shard: &Shard, chosen: Option<&[u32]>| {
-            let mut appender = Appender::new(shard, encoding, &self.ledger);
-            match chosen {
-                Some(chosen) => appender.some_of(page, chosen),
-                None => appender.page(page),
-            }
-            appender.appended()
-        };
-        let (hash, is_large) = notes;
-        let appended = match shards {
-            [] => {
-                let stopped = page.count(|run| run.form != Form::Dropped && !page.sheds(run));
-                self.ledger.accept(Counts::default(), &[(Reason::Stopped, stopped)]);
-                stopped
-            }
-            [shard] => append(shard, None),
-            _ if !is_large => append(&shards[(hash % shards.len() as u64) as usize], None),
-            _ => {
-                let scatter = planned.scatter.as_ref().expect("made for a large source");
-                let shards = shards.iter().enumerate();
-                shards.map(|(at, shard)| append(shard, Some(scatter.of_shard(at)))).sum()
-            }
-        };
-        (appended + not_taken).total()
-    }
-
-    /// Books a page that comes before its time.
-    fn thin_out(&self, page: &Page<'_>) -> u64 {
-        let dropped = page.count(|run| run.form == Form::Dropped);
-        let thinned = page.count(|run| run.form != Form::Dropped);
-        let reasons = [(Reason::DroppedSeries, dropped), (Reason::MinInterval, thinned)];
-        self.ledger.accept(Counts::default(), &reasons);
-        self.meters.rates.dropped((dropped + thinned).total());
-        (dropped + thinned).total()
+    fn sending(&self) -> MutexGuard<'_, Vec<Sending>> {
+        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl BatchSink for Destination {
-    fn accept(&self, batch: &Batch, selected: &[Selection], memo: &mut Memo) {
-        if selected.iter().all(|selection| matches!(selection, Selection::None)) {
-            return;
-        }
-        let shards = self.read_shards();
-        let notes = memo.get_or_insert_with(|| Notes::new(&batch.source.labels));
-        let delivery = &self.config.delivery;
-        let too_soon = notes.thinning.is_too_soon(batch, delivery.min_interval);
-        let sheds = !delivery.best_effort.is_empty() && self.queue.pressure() > SHED_ABOVE;
-        let mut came = 0;
-        for (samples, selection) in batch.samples.iter().zip(selected) {
-            if matches!(selection, Selection::None) {
-                continue;
-            }
-            let is_large = notes.is_large(samples.layout.len());
-            let hash = notes.hash;
-            let scatter_over = (is_large && shards.current.len() > 1).then(|| shards.current.len());
-            let planned = notes.planned(samples, selection, self, scatter_over);
-            let page = Page {
-                samples,
-                plan: &planned.plan,
-                external: self.rules.external(),
-                timestamp_ms: batch.timestamp_ms,
-                wants: self.config.wants,
-                sheds,
-                stencil: planned.stencil.as_ref().map(|(stencil, _)| stencil),
-            };
-            came += match too_soon && !thinning::only_ends_series(samples) {
-                true => self.thin_out(&page),
-                false => self.take(&page, planned, (hash, is_large), &shards.current),
-            };
-        }
-        self.meters.took(came, batch.timestamp_ms);
-    }
-}
-
-/// A name as a file's name: what is not a letter, a digit, `-` or `_` is written as its bytes.
-fn file_name(name: &str) -> String {
-    let mut file = String::new();
-    for byte in name.bytes() {
-        match byte {
-            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_' => file.push(char::from(byte)),
-            _ => file.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    file
+fn queue_of(
+    config: &DestinationConfig,
+    ledger: &Arc<Ledger>,
+    keeper: Option<&Keeper>,
+    clock: &Arc<dyn Clock>,
+) -> Arc<Queue> {
+    let disk = config.delivery.disk.as_ref();
+    let limits = config.queue.limits(disk.map_or(u64::MAX, |disk| disk.memory_bytes));
+    let (ledger, clock) = (Arc::clone(ledger), Arc::clone(clock));
+    Arc::new(Queue::new(limits, config.delivery.order, ledger, clock, keeper.cloned()))
 }
 
 impl std::fmt::Debug for Destination {
@@ -407,99 +271,10 @@ impl std::fmt::Debug for Destination {
     }
 }
 
-// === impl Shards ===
+// === impl Sending ===
 
-impl Shards {
-    fn none() -> Shards {
-        let (current, finish, senders) = (Vec::new(), CancellationToken::new(), TaskTracker::new());
-        Shards { current, finish, senders }
-    }
-
-    /// Seals what is open and lets the senders end when they have sent it.
-    fn end(&mut self) {
-        self.current.iter().for_each(|shard| shard.flush());
-        self.finish.cancel();
-    }
-}
-
-// === impl Notes ===
-
-impl Notes {
-    fn new(labels: &Labels) -> Notes {
-        let mut hash = 0_u64;
-        for text in labels.iter().flat_map(|(name, value)| [name, value]) {
-            hash = hash.rotate_left(21) ^ rapidhash::v3::rapidhash_v3(text.as_bytes());
-        }
-        let (page, report) = (None, None);
-        Notes { hash, is_large: None, thinning: Thinning::default(), page, report }
-    }
-
-    /// Whether the source is spread series by series: decided by its first page.
-    fn is_large(&mut self, series: usize) -> bool {
-        *self.is_large.get_or_insert(series > SERIES_OF_A_LARGE_SOURCE)
-    }
-
-    /// The plan for these samples: the one that is known, or a new one.
-    fn planned(
-        &mut self,
-        samples: &Samples,
-        selection: &Selection,
-        destination: &Destination,
-        scatter_over: Option<usize>,
-    ) -> &Planned {
-        let slot = match samples.role {
-            Role::Page => &mut self.page,
-            Role::Report => &mut self.report,
-        };
-        let layout = &samples.layout;
-        let known = slot.take();
-        let mut planned = match known {
-            Some(mut known) if known.plan.is_for(layout.id(), selection) => {
-                known.follow(samples, destination, scatter_over);
-                known
-            }
-            known => {
-                let before = known.as_ref().map(|known| &known.plan);
-                let plan = Plan::make(samples, selection, &destination.rules, before);
-                if samples.role == Role::Page && destination.config.metadata.is_some() {
-                    destination.families.see(layout, selection);
-                }
-                Planned { plan, scatter: None, stencil: None, uses: 1 }
-            }
-        };
-        let scattered = planned.scatter.as_ref().map(Scatter::shards);
-        if scattered != scatter_over {
-            planned.scatter = scatter_over.map(|shards| Scatter::new(layout, shards));
-        }
-        slot.insert(planned)
-    }
-}
-
-// === impl Planned ===
-
-impl Planned {
-    /// Makes a stencil for the page that came again, and forgets it where it is of no use.
-    fn follow(
-        &mut self,
-        samples: &Samples,
-        destination: &Destination,
-        scatter_over: Option<usize>,
-    ) {
-        let is_useful = samples.role == Role::Page
-            && destination.module.format().encoding == Encoding::RemoteWrite1
-            && scatter_over.is_none();
-        if !is_useful {
-            (self.stencil, self.uses) = (None, 0);
-        } else if self.uses < USES_BEFORE_STENCIL {
-            self.uses += 1;
-        } else if self.uses == USES_BEFORE_STENCIL {
-            self.uses += 1;
-            let stencil = stencil(samples, &self.plan, destination.rules.external());
-            self.stencil = stencil.map(|stencil| {
-                let mut share = Share::of(&destination.meters.stencil_bytes);
-                share.set(stencil.memory_bytes());
-                (stencil, share)
-            });
-        }
+impl Default for Sending {
+    fn default() -> Sending {
+        Sending { senders: TaskTracker::new(), before: None }
     }
 }

@@ -4,20 +4,25 @@
 //! it, also after a restart, unless a cap made the log forget it; what was acknowledged does not
 //! wait any more. Damage costs the damaged records only: they are skipped and counted, with the
 //! samples they held. Segments go when every reader is done with them.
+//! A log to which nobody writes any more may be read by several at once, each for itself
+//! (`former.rs`).
 //! Blocking: everything here does file I/O. Not here: when (`keeper.rs`), and which block is next
 //! (`queue.rs`).
 
 mod cursor;
+mod former;
 mod keeper;
 mod record;
 mod segment;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
 
 use crate::block::{Block, Counts};
 use crate::ledger::Reason;
@@ -26,7 +31,8 @@ use cursor::Cursor;
 use record::Header;
 use segment::{Located, Segment};
 
-pub(crate) use keeper::{DiskStats, Keeper, KeeperConfig, Opened, ReadError};
+pub(crate) use former::former_logs;
+pub(crate) use keeper::{DiskStats, Keeper, KeeperConfig, Opened, ReadError, Reader, Use};
 
 /// The file that says who has the log open.
 const LOCK_FILE: &str = "lock";
@@ -62,6 +68,10 @@ pub(crate) struct Log {
     begin_another: bool,
     /// Whether the last block found no room.
     refused: bool,
+    /// Others may read it too, and nobody writes.
+    is_former: bool,
+    /// Segments of a former log that are of no use to its reader any more.
+    passed: VecDeque<OpenSegment>,
     /// Holds the lock.
     _lock: File,
 }
@@ -94,6 +104,8 @@ pub(crate) struct Recovery {
     pub(crate) foreign_files: Vec<PathBuf>,
     /// Readers whose place was damaged: they start with the oldest record.
     pub(crate) damaged_cursors: Vec<String>,
+    /// Places of readers that are no more; what waited for them is free to go.
+    pub(crate) freed_cursors: Vec<PathBuf>,
 }
 
 /// Why a log could not be opened.
@@ -127,8 +139,9 @@ struct OpenSegment {
 // === impl Log ===
 
 impl Log {
-    /// Opens the log in `folder` (made if missing) for these readers. A reader that was never
-    /// there before starts with what is appended from now on.
+    /// Opens the log in `folder` (made if missing) for these readers, to be written to. A reader
+    /// that was never there before starts with what is appended from now on; the places of others
+    /// that are not `known` any more are given up.
     ///
     /// # Errors
     /// When the folder cannot be read or written, or somebody else has the log open.
@@ -136,14 +149,25 @@ impl Log {
         folder: &Path,
         limits: Limits,
         readers: &[&str],
+        known: &BTreeSet<String>,
     ) -> Result<(Log, Recovery), OpenError> {
         let failed = |source| OpenError::Io { folder: folder.into(), source };
         fs::create_dir_all(folder).map_err(failed)?;
-        let lock = lock(folder)?;
+        let lock = lock(folder, FlockOperation::NonBlockingLockExclusive)?;
+        let (mut log, mut recovery) = Log::load(folder, limits, lock).map_err(failed)?;
+        log.free_unknown(known, &mut recovery).map_err(failed)?;
+        for name in readers {
+            log.add_reader(name, &mut recovery).map_err(failed)?;
+        }
+        Ok((log, recovery))
+    }
+
+    /// The log without readers.
+    fn load(folder: &Path, limits: Limits, lock: File) -> io::Result<(Log, Recovery)> {
         let mut recovery = Recovery::default();
-        let segments = open_segments(folder, &mut recovery).map_err(failed)?;
+        let segments = open_segments(folder, &mut recovery)?;
         let last = segments.iter().flat_map(|segment| segment.records.iter()).next_back();
-        let mut log = Log {
+        let log = Log {
             next_sequence: last.map_or(1, |record| record.header.sequence + 1),
             appended: last.map_or(0, |r| r.header.before + r.header.counts.total()),
             folder: folder.to_path_buf(),
@@ -152,11 +176,10 @@ impl Log {
             readers: BTreeMap::new(),
             begin_another: false,
             refused: false,
+            is_former: false,
+            passed: VecDeque::new(),
             _lock: lock,
         };
-        for name in readers {
-            log.add_reader(name, &mut recovery).map_err(failed)?;
-        }
         Ok((log, recovery))
     }
 
@@ -241,7 +264,7 @@ impl Log {
             cursor.samples_before = samples_before;
             cursor.save()?;
         }
-        self.remove_finished()
+        if self.is_former { Ok(()) } else { self.remove_finished() }
     }
 
     /// Forgets what the caps no longer allow; says what is gone.
@@ -250,6 +273,9 @@ impl Log {
     /// When a file cannot be removed.
     pub(crate) fn trim(&mut self, now_ms: i64) -> io::Result<Option<Forgotten>> {
         let mut forgotten = None;
+        if self.is_former {
+            self.remove_finished_by_all()?;
+        }
         let records = |log: &Log| log.segments.iter().map(|one| one.records.len()).sum::<usize>();
         while self.segments.len() > 1
             && (self.bytes() > self.limits.bytes_max || records(self) > self.limits.records_max)
@@ -366,7 +392,10 @@ impl Log {
             cursor.samples_before = cursor.samples_before.max(samples_end);
             cursor.save()?;
         }
-        front.file.remove()?;
+        match self.is_former {
+            true => self.passed.push_back(front), // others may want it
+            false => front.file.remove()?,
+        }
         Ok(Some(Forgotten { before, reason }))
     }
 
@@ -386,13 +415,14 @@ impl Log {
     }
 }
 
-/// Makes sure that nobody else has the log open, for as long as the file lives.
-fn lock(folder: &Path) -> Result<File, OpenError> {
+/// Makes sure that nobody else has the log open, or that nobody writes, for as long as the file
+/// lives.
+fn lock(folder: &Path, how: FlockOperation) -> Result<File, OpenError> {
     let failed = |source| OpenError::Io { folder: folder.into(), source };
     let path = folder.join(LOCK_FILE);
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
     let file = file.map_err(failed)?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+    match rustix::fs::flock(&file, how) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse { folder: folder.into() }),
         Err(error) => Err(failed(error.into())),
@@ -422,8 +452,11 @@ fn open_segments(folder: &Path, recovery: &mut Recovery) -> io::Result<VecDeque<
             }
             Err(_) => {
                 let aside = path.with_extension("segment.unreadable");
-                fs::rename(&path, &aside)?;
-                recovery.foreign_files.push(aside);
+                match fs::rename(&path, &aside) {
+                    Ok(()) => recovery.foreign_files.push(aside),
+                    Err(gone) if gone.kind() == io::ErrorKind::NotFound => {} // by another reader
+                    Err(failed) => return Err(failed),
+                }
             }
         }
     }

@@ -36,6 +36,8 @@ pub enum Reason {
     MinInterval,
     /// Its series is `best_effort`, and the queue was filling up.
     Shed,
+    /// Its value was the one sent before, less than `max_interval` ago.
+    Unchanged,
 }
 
 /// The account of one destination.
@@ -62,7 +64,7 @@ pub struct Account {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 13] = [
+    pub const ALL: [Reason; 14] = [
         Reason::QueueFull,
         Reason::Refused,
         Reason::NotWritten,
@@ -76,6 +78,7 @@ impl Reason {
         Reason::RetriesExhausted,
         Reason::MinInterval,
         Reason::Shed,
+        Reason::Unchanged,
     ];
 
     /// Its word in metrics: Prometheus' where Prometheus has one.
@@ -94,6 +97,7 @@ impl Reason {
             Reason::RetriesExhausted => "retries_exhausted",
             Reason::MinInterval => "min_interval",
             Reason::Shed => "shed",
+            Reason::Unchanged => "unchanged",
         }
     }
 }
@@ -150,6 +154,14 @@ impl Ledger {
     /// Books queued samples as left on disk.
     pub(crate) fn leave(&self, counts: Counts) {
         self.account().left += counts;
+    }
+
+    /// Nothing of what was left on disk is found there any more: it is somewhere else.
+    pub(crate) fn give_up_left(&self) {
+        let mut account = self.account();
+        let left = std::mem::take(&mut account.left);
+        account.queued -= left;
+        account.dropped[Reason::Stopped as usize] += left;
     }
 
     /// The account now, balanced.

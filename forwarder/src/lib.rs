@@ -11,6 +11,7 @@ mod delivery;
 mod destination;
 mod disk;
 mod encode;
+mod feed;
 mod ledger;
 mod metadata;
 mod metrics;
@@ -27,6 +28,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -49,6 +51,7 @@ pub use modules::MODULES;
 pub use view::{DestinationView, DiskView};
 
 use destination::Destination;
+use feed::{Feed, Surroundings, file_name};
 use metrics::{DestinationCollector, Intake, RouterCollector};
 use router::{Entry, EntryId, Router, Table};
 
@@ -95,10 +98,10 @@ pub struct Forwarder {
     builtin: Vec<Entry>,
     /// What runs, in the order of the configuration.
     destinations: Arc<ArcSwap<Vec<Arc<Destination>>>>,
-    /// The routes' ids of `destinations`, by the same places. A lock, because reloads must not
-    /// cross; held for a reload.
-    ids: Mutex<Vec<EntryId>>,
-    /// Destinations on their way out.
+    /// Who feeds them, by the routes' ids. A lock, because reloads must not cross; held for a
+    /// reload.
+    feeds: Mutex<Vec<(EntryId, Arc<Feed>)>>,
+    /// Feeds on their way out.
     leaving: TaskTracker,
     tasks: Handle,
     storage: PathBuf,
@@ -115,7 +118,7 @@ impl Forwarder {
         let Parts { clock, metrics, builtin, storage } = parts;
         let builtin = builtin.into_iter().map(|(name, sink)| Entry {
             id: EntryId::next(),
-            name: name.into(),
+            names: vec![name.into()],
             sink,
             takes_rest: false,
         });
@@ -125,7 +128,7 @@ impl Forwarder {
             clock,
             builtin: builtin.collect(),
             destinations: Arc::clone(&destinations),
-            ids: Mutex::default(),
+            feeds: Mutex::default(),
             leaving: TaskTracker::new(),
             tasks: Handle::current(),
             storage,
@@ -147,45 +150,49 @@ impl Forwarder {
 
     /// Takes a new configuration. Destinations that it does not change keep running with their
     /// queues; others end in the background, and their successors of the same name begin to send
-    /// when they have.
+    /// when they have. Destinations that share a log change together.
     ///
     /// # Errors
     /// As [`Forwarder::start`]; then everything goes on as before.
     pub fn apply(&self, config: Arc<Config>) -> Result<(), StartError> {
         self.check_builtin(&config)?;
-        let mut ids = self.ids();
-        let running = self.destinations.load_full();
-        let (mut next, mut next_ids) = (Vec::new(), Vec::new());
-        for wanted in &config.destinations {
-            let before = running.iter().position(|running| running.config.name == wanted.name);
-            match before {
-                Some(at) if running[at].config.is_same(wanted) => {
-                    next.push(Arc::clone(&running[at]));
-                    next_ids.push(ids[at]);
-                }
-                before => {
-                    let before = before.map(|at| &running[at]);
-                    let started = self.start_one(wanted.clone(), before);
-                    let started = started.inspect_err(|_| self.take_back(&next, &running))?;
-                    next.push(started);
-                    next_ids.push(EntryId::next());
+        let mut feeds = self.feeds();
+        let known = config.destination_names().map(file_name).collect();
+        let known: Arc<BTreeSet<String>> = Arc::new(known);
+        let mut next = Vec::new();
+        for group in config.feeds() {
+            let wanted: Vec<_> = group.iter().map(|at| config.destinations[*at].clone()).collect();
+            match feeds.iter().find(|(_, running)| running.is_for(&wanted)) {
+                Some(running) => next.push(running.clone()),
+                None => {
+                    let started = self.start_feed(&wanted, &known);
+                    let started = started.inspect_err(|_| self.take_back(&next, &feeds))?;
+                    next.push((EntryId::next(), started));
                 }
             }
         }
-        let entries = next.iter().zip(&next_ids).map(|(destination, id)| Entry {
+        let entries = next.iter().map(|(id, feed)| Entry {
             id: *id,
-            name: destination.config.name.as_str().into(),
-            sink: Arc::clone(destination) as Arc<dyn BatchSink>,
-            takes_rest: destination.config.takes_rest,
+            names: feed.members.iter().map(|member| member.config.name.as_str().into()).collect(),
+            sink: Arc::clone(feed) as Arc<dyn BatchSink>,
+            takes_rest: feed.config.takes_rest,
         });
         let entries = self.builtin.iter().cloned().chain(entries).collect();
         self.router.follow(Table::new(entries, config.data_types.clone(), &config.routes));
-        for old in running.iter().filter(|old| !contains(&next, old)) {
-            let goes_on = next.iter().any(|new| new.config.goes_on_from_disk_of(&old.config));
-            self.send_away(Arc::clone(old), if goes_on { HAND_OVER } else { LAST_FLUSH });
+        for (_, old) in feeds.iter().filter(|(_, old)| !contains(&next, old)) {
+            let goes_on = |old: &Arc<Destination>| {
+                let mut all = config.destinations.iter();
+                all.any(|new| new.goes_on_from_disk_of(&old.config))
+            };
+            let within = if old.members.iter().any(goes_on) { HAND_OVER } else { LAST_FLUSH };
+            self.send_away(Arc::clone(old), within);
         }
-        *ids = next_ids;
-        self.destinations.store(Arc::new(next));
+        let destinations = config.destination_names().filter_map(|name| {
+            let mut members = next.iter().flat_map(|(_, feed)| &feed.members);
+            members.find(|member| member.config.name == name).cloned()
+        });
+        self.destinations.store(Arc::new(destinations.collect()));
+        *feeds = next;
         Ok(())
     }
 
@@ -198,7 +205,8 @@ impl Forwarder {
     /// dropped and counted as stopped. Call it when no more batches come.
     pub async fn drained(&self, deadline: Duration) {
         let running = self.destinations.load_full();
-        let stops = running.iter().map(|destination| destination.stop(deadline));
+        let feeds: Vec<_> = self.feeds().iter().map(|(_, feed)| Arc::clone(feed)).collect();
+        let stops = feeds.iter().map(|feed| feed.stop(deadline));
         self.leaving.close();
         let leaving = tokio::time::timeout(deadline, self.leaving.wait());
         let (_, _) = futures::future::join(join_all(stops), leaving).await;
@@ -213,34 +221,38 @@ impl Forwarder {
         }
     }
 
-    fn start_one(
+    fn start_feed(
         &self,
-        config: config::DestinationConfig,
-        before: Option<&Arc<Destination>>,
-    ) -> Result<Arc<Destination>, StartError> {
-        let name = config.name.clone();
-        info!(destination = %name, module = config.module, "starting");
-        let (clock, tasks) = (Arc::clone(&self.clock), self.tasks.clone());
-        Destination::start(config, clock, tasks, before, &self.storage)
-            .map_err(|source| StartError::Build { name, source })
+        configs: &[config::DestinationConfig],
+        known: &Arc<BTreeSet<String>>,
+    ) -> Result<Arc<Feed>, StartError> {
+        for config in configs {
+            info!(destination = %config.name, module = config.module, "starting");
+        }
+        let (clock, tasks, storage) = (&self.clock, &self.tasks, self.storage.as_path());
+        let around = Surroundings { clock, tasks, storage, known };
+        Feed::start(configs, &self.destinations.load(), &around).map_err(|source| {
+            let names: Vec<&str> = configs.iter().map(|config| &*config.name).collect();
+            StartError::Build { name: names.join(","), source }
+        })
     }
 
     /// Ends those of `next` that were started for a configuration that failed.
-    fn take_back(&self, next: &[Arc<Destination>], running: &[Arc<Destination>]) {
-        for started in next.iter().filter(|started| !contains(running, started)) {
+    fn take_back(&self, next: &[(EntryId, Arc<Feed>)], running: &[(EntryId, Arc<Feed>)]) {
+        for (_, started) in next.iter().filter(|(_, started)| !contains(running, started)) {
             self.send_away(Arc::clone(started), LAST_FLUSH);
         }
     }
 
-    fn send_away(&self, destination: Arc<Destination>, within: Duration) {
-        info!(destination = %destination.config.name, "ending");
-        let ended = async move { destination.stop(within).await };
+    fn send_away(&self, feed: Arc<Feed>, within: Duration) {
+        info!(destination = %feed.names(), "ending");
+        let ended = async move { feed.stop(within).await };
         self.leaving.spawn_on(ended, &self.tasks);
     }
 
     fn check_builtin(&self, config: &Config) -> Result<(), StartError> {
         let known = |name: &str| {
-            self.builtin.iter().any(|entry| &*entry.name == name)
+            self.builtin.iter().any(|entry| entry.is(name))
                 || config.destination_names().any(|known| known == name)
         };
         let named = config.routes.iter().flat_map(|route| &route.to);
@@ -250,8 +262,8 @@ impl Forwarder {
         }
     }
 
-    fn ids(&self) -> MutexGuard<'_, Vec<EntryId>> {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
+    fn feeds(&self) -> MutexGuard<'_, Vec<(EntryId, Arc<Feed>)>> {
+        self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -261,6 +273,6 @@ impl std::fmt::Debug for Forwarder {
     }
 }
 
-fn contains(destinations: &[Arc<Destination>], one: &Arc<Destination>) -> bool {
-    destinations.iter().any(|known| Arc::ptr_eq(known, one))
+fn contains(feeds: &[(EntryId, Arc<Feed>)], one: &Arc<Feed>) -> bool {
+    feeds.iter().any(|(_, known)| Arc::ptr_eq(known, one))
 }

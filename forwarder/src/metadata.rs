@@ -76,13 +76,15 @@ pub(crate) async fn keep_sending(destination: Weak<Destination>, plan: MetadataP
         };
         if destination.module.format().encoding == Encoding::RemoteWrite1 {
             for families in destination.families.living().chunks(plan.families_max.max(1)) {
-                send(&destination, families).await;
+                for part in 0..destination.config.parts {
+                    send(&destination, families, part).await;
+                }
             }
         }
     }
 }
 
-async fn send(destination: &Destination, families: &[Arc<Family>]) {
+async fn send(destination: &Destination, families: &[Arc<Family>], part: usize) {
     let Destination { module, meters, config, abandoned, .. } = destination;
     let bytes = metadata_request(families.iter().map(|family| &**family)).into();
     let format = Format { encoding: Encoding::RemoteWrite1, compression: Compression::None };
@@ -93,13 +95,16 @@ async fn send(destination: &Destination, families: &[Arc<Family>]) {
     let count = families.len() as u64;
     let mut backoff = Backoff::new(config.queue.backoff_min, config.queue.backoff_max);
     for attempt in 0..ATTEMPTS_MAX {
-        let parcel = Parcel { bytes: bytes.clone(), format, counts, families: count, attempt };
+        let bytes = bytes.clone();
+        let parcel = Parcel { bytes, format, counts, families: count, attempt, part };
         let verdict = tokio::select! {
             verdict = module.send(&parcel) => verdict,
             () = abandoned.cancelled() => return,
         };
         let (after, why) = match verdict {
-            Verdict::Delivered { .. } => return meters.metadata.delivered(count, bytes.len()),
+            Verdict::Delivered { .. } => {
+                return meters.metadata.delivered(count, parcel.bytes.len());
+            }
             Verdict::Retry { after, why } => (after, why),
             Verdict::Refused { why } | Verdict::OtherFormat { why } => {
                 warn!(destination = %config.name, error = %Chain(&why), "metadata was refused");

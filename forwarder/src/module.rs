@@ -13,7 +13,7 @@ use kit::Clock;
 use kit::config::{Invalid, yaml::Section};
 use serde::Serialize;
 
-use crate::block::{Counts, Format};
+use crate::block::{Counts, Encoding, Format};
 use crate::config::QueueConfig;
 
 /// A way of sending.
@@ -41,6 +41,8 @@ pub struct Parcel {
     pub families: u64,
     /// 0 at the first try.
     pub attempt: u32,
+    /// Which of the receivers it is for, of [`Checked::parts`].
+    pub part: usize,
 }
 
 /// What became of a parcel.
@@ -158,15 +160,31 @@ pub struct ModuleKind {
 }
 
 /// A module's section, checked.
+///
+/// [`Checked::new`] is what most modules need: everything is sent, to one receiver.
 pub struct Checked {
     /// What was checked: an equal section lets the destination go on over a reload.
     pub settings: Arc<dyn Settings>,
     /// Makes the module.
     pub build: Build,
+    /// How samples become bytes, as the section has it. A receiver that turns out not to know it
+    /// may make [`Module::format`] say otherwise.
+    pub encoding: Encoding,
+    /// How many receivers have the series between them: a block belongs to one of them. Mostly 1.
+    pub parts: usize,
     /// Which of the rarer samples it is sent.
     pub wants: Wants,
     /// Metadata in requests of its own: how often and how much, if the module sends such.
     pub metadata: Option<MetadataPlan>,
+}
+
+// === impl Checked ===
+
+impl Checked {
+    /// Of a module that is sent everything and has one receiver.
+    pub fn new(settings: Arc<dyn Settings>, build: Build, encoding: Encoding) -> Checked {
+        Checked { settings, build, encoding, parts: 1, wants: Wants::ALL, metadata: None }
+    }
 }
 
 /// A checked section of any module: can be compared and shown.

@@ -14,7 +14,7 @@ mod remote_write;
 mod retry_after;
 mod stdout;
 
-pub(crate) use remote_write::{RemoteWriteConfig, WireVersion};
+pub(crate) use remote_write::{Choice, RemoteWriteConfig, WireVersion};
 
 use crate::module::ModuleKind;
 

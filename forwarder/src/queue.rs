@@ -10,6 +10,8 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Add;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -58,6 +60,10 @@ pub(crate) struct Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Number(pub(crate) u64);
 
+/// Gives numbers to blocks. Queues that share a log share it too.
+#[derive(Debug, Clone)]
+pub(crate) struct Numbers(Arc<Mutex<u64>>);
+
 /// Sealed blocks. Shared by the shards of a destination.
 pub(crate) struct Queue {
     /// A lock, because shards push and senders pop; held to move a block.
@@ -68,6 +74,8 @@ pub(crate) struct Queue {
     clock: Arc<dyn Clock>,
     /// Writes blocks to disk, if the destination is durable.
     keeper: Option<Keeper>,
+    /// The sequence on disk before which everything is delivered or dropped.
+    place: AtomicU64,
 }
 
 /// What the queue holds just now.
@@ -112,7 +120,47 @@ pub(crate) struct Found {
     pub(crate) waited: Duration,
 }
 
+// === impl Numbers ===
+
+impl Default for Numbers {
+    fn default() -> Numbers {
+        Numbers(Arc::new(Mutex::new(state::FIRST_NEW)))
+    }
+}
+
+impl Numbers {
+    /// Gives the next number to a block, and hands it to `push` before anyone gets another.
+    pub(crate) fn give(&self, push: impl FnOnce(Number)) {
+        let mut next = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = Number(*next);
+        *next += 1;
+        push(number);
+    }
+}
+
+// === impl Load ===
+
+impl Add for Load {
+    type Output = Load;
+
+    fn add(self, other: Load) -> Load {
+        Load {
+            blocks: self.blocks + other.blocks,
+            samples: self.samples + other.samples,
+            bytes: self.bytes + other.bytes,
+            memory_bytes: self.memory_bytes + other.memory_bytes,
+            oldest: self.oldest.max(other.oldest),
+        }
+    }
+}
+
 // === impl Queue ===
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Queue({:?})", self.load())
+    }
+}
 
 impl Queue {
     /// An empty queue without lanes.
@@ -123,7 +171,8 @@ impl Queue {
         clock: Arc<dyn Clock>,
         keeper: Option<Keeper>,
     ) -> Queue {
-        Queue { state: Mutex::default(), limits, order, ledger, clock, keeper }
+        let place = AtomicU64::new(0);
+        Queue { state: Mutex::default(), limits, order, ledger, clock, keeper, place }
     }
 
     /// A new lane.
@@ -143,12 +192,12 @@ impl Queue {
         }
     }
 
-    /// Appends a block, and makes room while the limits are passed.
-    pub(crate) fn push(&self, lane: Lane, block: Block) {
+    /// Appends a block, and makes room while the limits are passed. Numbers must grow.
+    pub(crate) fn push(&self, lane: Lane, number: Number, block: Block) {
         {
             let mut state = self.state();
             let sealed = self.clock.now();
-            state.push(lane, sealed, block, self.keeper.is_some());
+            state.push(lane, number, sealed, block, self.keeper.is_some());
             while state.memory_samples > self.limits.samples_max
                 || state.memory_bytes > self.limits.bytes_max
             {
@@ -184,6 +233,21 @@ impl Queue {
     pub(crate) fn take_in(&self, found: impl Iterator<Item = (Lane, Found)>) {
         let (mut state, now) = (self.state(), self.clock.now());
         found.for_each(|(lane, one)| state.take_in(lane, now, &one));
+    }
+
+    /// Who reads and writes the log, if there is one.
+    pub(crate) fn keeper(&self) -> Option<&Keeper> {
+        self.keeper.as_ref()
+    }
+
+    /// Everything in the log before this sequence is done with.
+    pub(crate) fn came_to(&self, place: u64) {
+        self.place.store(place, Ordering::Relaxed);
+    }
+
+    /// The sequence on disk before which everything is done with.
+    pub(crate) fn place(&self) -> u64 {
+        self.place.load(Ordering::Relaxed)
     }
 
     /// The next block that is not on disk yet.

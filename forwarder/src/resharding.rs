@@ -2,16 +2,17 @@
 //!
 //! Every ten seconds, with rates smoothed as Prometheus smooths them; a change of less than 30 %
 //! is not worth emptying the shards. What is queued is known here, where Prometheus estimates it
-//! from timestamps. Not here: the exchange of shards (`destination.rs`).
+//! from timestamps. Not here: the exchange of shards (`feed.rs`).
 
-use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::delivery::pause;
 use crate::destination::Destination;
+use crate::feed::Feed;
 
 /// Between two looks.
 const TICK: Duration = Duration::from_secs(10);
@@ -134,29 +135,38 @@ impl Load {
     }
 }
 
-/// Looks every ten seconds, while the destination lives.
-pub(crate) async fn watch(destination: Weak<Destination>) {
-    let mut load = Load::default();
+/// Looks every ten seconds, while the feed lives. Who needs the most shards decides; one that is in
+/// trouble asks for none.
+pub(crate) async fn watch(feed: Weak<Feed>) {
     loop {
-        let Some(abandoned) = destination.upgrade().map(|found| found.abandoned.clone()) else {
+        let Some(abandoned) = feed.upgrade().map(|found| found.members[0].abandoned.clone()) else {
             return;
         };
         pause(TICK, &abandoned).await;
-        let Some(destination) = destination.upgrade().filter(|_| !abandoned.is_cancelled()) else {
+        let Some(feed) = feed.upgrade().filter(|_| !abandoned.is_cancelled()) else { return };
+        let now = feed.shard_count();
+        let wanted = feed.members.iter().map(|member| wanted(member, now));
+        let Some((shards, member)) = wanted.zip(&feed.members).max_by_key(|(shards, _)| *shards)
+        else {
             return;
         };
-        let Destination { meters, config, queue, .. } = &*destination;
-        load.tick(meters.rates.drain());
-        meters.delivers(load.left.per_s);
-        let now = destination.shard_count();
-        let queued = queue.load().samples as f64;
-        meters.want_shards(load.desired(queued).unwrap_or(now as f64));
-        let bounds = Bounds { min: config.queue.shards_min, max: config.queue.shards_max };
-        let shards = load.shards(queued, now, bounds);
-        if shards != now && meters.sends_well(Instant::now(), config.queue.batch_deadline * 2) {
-            destination.reshard(shards);
+        let recently = feed.config.queue.batch_deadline * 2;
+        if shards != now && member.meters.sends_well(Instant::now(), recently) {
+            feed.reshard(shards);
         }
     }
+}
+
+/// How many shards a destination should have.
+fn wanted(destination: &Destination, now: usize) -> usize {
+    let Destination { meters, config, rates, .. } = destination;
+    let mut load = rates.lock().unwrap_or_else(PoisonError::into_inner);
+    load.tick(meters.rates.drain());
+    meters.delivers(load.left.per_s);
+    let queued = destination.load().samples as f64;
+    meters.want_shards(load.desired(queued).unwrap_or(now as f64));
+    let bounds = Bounds { min: config.queue.shards_min, max: config.queue.shards_max };
+    load.shards(queued, now, bounds)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The one who sends the blocks of one shard, in order, until each is delivered or dropped.
+//! The one who sends the blocks of one lane, in order, until each is delivered or dropped.
 //!
 //! Not here: one block's way (`delivery.rs`), how to send (`modules/`), and what may be queued
 //! (`queue.rs`).
@@ -19,18 +19,20 @@ use crate::destination::Destination;
 use crate::disk::ReadError;
 use crate::ledger::Reason;
 use crate::queue::{Place, Taken};
-use crate::shard::Shard;
+use crate::shard::{Outlet, Shard};
 
 /// Tries to read a block from disk before it is given up.
 const READS_MAX: u32 = 3;
 /// Between two of them.
 const READ_PAUSE: Duration = Duration::from_secs(1);
 
-/// Sends what one shard seals.
+/// Sends what comes to one outlet.
 pub(crate) struct Sender {
     pub(crate) destination: Arc<Destination>,
-    pub(crate) shard: Arc<Shard>,
-    /// Told when the shard gets no more samples.
+    pub(crate) outlet: Arc<Outlet>,
+    /// Whose open block is to be sealed when it is old and nothing else waits.
+    pub(crate) seals: Option<Arc<Shard>>,
+    /// Told when the outlet gets no more blocks.
     pub(crate) finish: CancellationToken,
     /// Nothing is sent before these have ended.
     pub(crate) before: Option<Before>,
@@ -48,7 +50,7 @@ pub(crate) enum Before {
 // === impl Sender ===
 
 impl Sender {
-    /// Runs until the shard is finished and its lane is empty, or everything is abandoned.
+    /// Runs until nothing more comes and the lane is empty, or everything is abandoned.
     pub(crate) async fn run(self) {
         let mut compressor = Compressor::default();
         if let Some(before) = &self.before {
@@ -62,32 +64,41 @@ impl Sender {
                 break;
             }
         }
-        self.destination.queue.close_lane(self.shard.lane);
+        self.outlet.queue.close_lane(self.outlet.lane);
     }
 
     /// The next sealed block; seals the open one when it is old enough.
     async fn next(&self) -> Option<Taken> {
-        let Destination { queue, abandoned, config, left, .. } = &*self.destination;
+        let Destination { abandoned, config, left, .. } = &*self.destination;
+        let Outlet { queue, lane, came, .. } = &*self.outlet;
         loop {
             let finishing = self.finish.is_cancelled();
             if abandoned.is_cancelled() || left.load(Ordering::Relaxed) {
                 return None;
             }
-            if let Some(taken) = queue.pop(self.shard.lane) {
+            if let Some(taken) = queue.pop(*lane) {
                 return Some(taken);
             }
             if finishing {
                 return None;
             }
-            let due = self.shard.seal_if_older(config.queue.batch_deadline);
+            let open = self.seals.as_ref();
+            let due = open.and_then(|open| open.seal_if_older(config.queue.batch_deadline));
             let deadline = async {
                 match due {
                     Some(due) => sleep_until(due).await,
                     None => std::future::pending().await,
                 }
             };
+            let begun = async {
+                match open {
+                    Some(open) => open.begun.notified().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                () = self.shard.changed.notified() => {}
+                () = came.notified() => {}
+                () = begun => {}
                 () = deadline => {}
                 () = self.finish.cancelled() => {}
                 () = abandoned.cancelled() => {}
@@ -97,7 +108,8 @@ impl Sender {
 
     /// Sends a block until it is delivered or dropped. Whether there is a point in going on.
     async fn send(&self, taken: Taken, compressor: &mut Compressor) -> bool {
-        let Destination { queue, ledger, meters, left, .. } = &*self.destination;
+        let Destination { ledger, meters, left, .. } = &*self.destination;
+        let Outlet { queue, part, .. } = &*self.outlet;
         let Taken { number, counts, place } = taken;
         let block = match place {
             Place::Memory(block) => block,
@@ -119,7 +131,7 @@ impl Sender {
             },
         };
         let began = Instant::now();
-        match Delivery::new(&self.destination, compressor).run(block).await {
+        match Delivery::new(&self.destination, *part, compressor).run(block).await {
             End::Done => queue.done(number),
             End::Left(counts) if self.destination.is_durable() => {
                 left.store(true, Ordering::Relaxed);
@@ -137,8 +149,8 @@ impl Sender {
 
     /// Reads a block that is on disk alone. A disk that refuses is asked a few times.
     async fn read(&self, sequence: u64) -> Result<Block, ReadError> {
-        let Destination { keeper, abandoned, .. } = &*self.destination;
-        let Some(keeper) = keeper else { return Err(ReadError::Closed) };
+        let Destination { abandoned, .. } = &*self.destination;
+        let Some(keeper) = self.outlet.queue.keeper() else { return Err(ReadError::Closed) };
         let mut reads = 0;
         loop {
             match keeper.read(sequence).await {

@@ -1,7 +1,7 @@
 //! The open block of one shard: samples are appended to it until it is full or old enough.
 //!
-//! What holds: a sealed block goes to the shard's lane of the queue at once, compressed; samples
-//! that a sender can see are in the ledger already. What waits is never larger than what is sent.
+//! What holds: a sealed block goes to every outlet at once, compressed, and has the same number in
+//! each of their queues; samples that a sender can see are in the ledger already. What waits is never larger than what is sent.
 //! Not here: which samples (`destination/append.rs`).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,20 +13,31 @@ use tokio::time::Instant;
 
 use crate::block::{Block, Compression, Compressor, Counts, Encoding, Format};
 use crate::encode::{Encoder, Extent};
-use crate::queue::{Lane, Origin, Queue};
+use crate::queue::{Lane, Numbers, Origin, Queue};
 
 /// A block is sealed at this size even if it has few samples: label values may be long.
 const BLOCK_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// One open block and the lane it goes to.
+/// One open block and the lanes it goes to.
 pub(crate) struct Shard {
-    pub(crate) lane: Lane,
-    /// Told when a block is begun or sealed.
-    pub(crate) changed: Notify,
-    queue: Arc<Queue>,
+    /// One for each destination that is sent the blocks.
+    pub(crate) outlets: Vec<Arc<Outlet>>,
+    /// Told when a block is begun.
+    pub(crate) begun: Arc<Notify>,
+    numbers: Numbers,
     samples_max: u64,
     /// A lock, because every source's batches may go to this shard; held for one batch.
     open: Mutex<OpenBlock>,
+}
+
+/// One lane of one destination's queue.
+pub(crate) struct Outlet {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) lane: Lane,
+    /// Which of the receivers that have the series between them its blocks are for.
+    pub(crate) part: usize,
+    /// Told when a block came.
+    pub(crate) came: Notify,
 }
 
 /// Samples that are not sealed yet.
@@ -44,16 +55,16 @@ pub(crate) struct OpenBlock {
 // === impl Shard ===
 
 impl Shard {
-    /// A shard with its own lane; blocks are sealed at `samples_max` samples.
+    /// A shard whose blocks are sealed at `samples_max` samples.
     pub(crate) fn new(
-        queue: Arc<Queue>,
-        origin: Origin,
+        outlets: Vec<Arc<Outlet>>,
+        numbers: Numbers,
+        begun: Arc<Notify>,
         encoding: Encoding,
         samples_max: u64,
     ) -> Shard {
         let open = Mutex::new(OpenBlock::new(encoding));
-        let lane = queue.open_lane(origin);
-        Shard { lane, changed: Notify::new(), queue, samples_max, open }
+        Shard { outlets, begun, numbers, samples_max, open }
     }
 
     /// The open block, to append to.
@@ -69,7 +80,7 @@ impl Shard {
         self.samples_max.saturating_sub(open.extent.counts.total())
     }
 
-    /// Moves the open block to the queue. Its samples must be in the ledger.
+    /// Moves the open block to the queues. Its samples must be in the ledger.
     pub(crate) fn seal(&self, open: &mut OpenBlock) {
         if open.extent.counts.is_empty() {
             return;
@@ -81,8 +92,12 @@ impl Shard {
         open.extent = Extent::EMPTY;
         open.since = None;
         open.layouts.clear();
-        self.queue.push(self.lane, block);
-        self.changed.notify_one();
+        self.numbers.give(|number| {
+            for outlet in &self.outlets {
+                outlet.queue.push(outlet.lane, number, block.clone());
+            }
+        });
+        self.outlets.iter().for_each(|outlet| outlet.came.notify_one());
     }
 
     /// Seals the open block whatever its size.
@@ -106,6 +121,16 @@ impl Shard {
     #[cfg(test)]
     pub(crate) fn open_counts(&self) -> Counts {
         self.open().extent.counts
+    }
+}
+
+// === impl Outlet ===
+
+impl Outlet {
+    /// A new lane of `queue`, for blocks of this origin.
+    pub(crate) fn open(queue: &Arc<Queue>, origin: Origin, parts: usize) -> Arc<Outlet> {
+        let (queue, lane, came) = (Arc::clone(queue), queue.open_lane(origin), Notify::new());
+        Arc::new(Outlet { queue, lane, part: usize::from(origin.shard) % parts, came })
     }
 }
 

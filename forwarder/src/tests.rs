@@ -6,6 +6,8 @@ mod durable;
 mod policy;
 mod reload;
 mod remote_write;
+mod sharded;
+mod shared;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use crate::config::{
     Common, Config, DataTypeSpec, ForwarderSpec, RemoteWriteSpec, RouteSpec, Spec,
 };
 use crate::destination::Destination;
+use crate::feed::Feed;
 use crate::{Account, DestinationView, Forwarder, Parts, Reason};
 
 /// When all tests begin: 1 January 2026, noon.
@@ -120,6 +123,14 @@ impl World {
     fn destination(&self, name: &str) -> Arc<Destination> {
         let all = self.forwarder.destinations.load_full();
         Arc::clone(all.iter().find(|running| running.config.name == name).unwrap())
+    }
+
+    /// What feeds the destination.
+    fn feed(&self, name: &str) -> Arc<Feed> {
+        let feeds = self.forwarder.feeds();
+        let mut feeds = feeds.iter().map(|(_, feed)| feed);
+        let is_member = |feed: &&Arc<Feed>| feed.members.iter().any(|one| one.config.name == name);
+        Arc::clone(feeds.find(is_member).unwrap())
     }
 
     fn view(&self, name: &str) -> DestinationView {

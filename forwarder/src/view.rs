@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::Counts;
 use crate::destination::Destination;
+use crate::disk::Keeper;
 use crate::ledger::Account;
 use crate::metrics::LastError;
 
@@ -68,9 +69,9 @@ pub struct DiskView {
 
 impl DestinationView {
     pub(crate) fn of(destination: &Destination) -> DestinationView {
-        let Destination { config, module, ledger, queue, meters, .. } = destination;
+        let Destination { config, module, ledger, meters, .. } = destination;
         let account = ledger.balance();
-        let load = queue.load();
+        let load = destination.load();
         let (last_error, last_delivery_ms) = meters.history();
         let failing = last_error.as_ref().is_some_and(|error| {
             last_delivery_ms.is_none_or(|delivered| delivered < error.unix_ms)
@@ -102,14 +103,15 @@ impl DestinationView {
 
 impl DiskView {
     fn of(destination: &Destination) -> Option<DiskView> {
-        let stats = destination.keeper.as_ref()?.stats();
-        Some(DiskView {
-            bytes: stats.bytes.load(Ordering::Relaxed),
-            cursor: stats.place.load(Ordering::Relaxed),
+        let keepers = destination.keepers();
+        let all = || keepers.iter().map(Keeper::stats);
+        (!keepers.is_empty()).then(|| DiskView {
+            bytes: all().map(|stats| stats.bytes.load(Ordering::Relaxed)).sum(),
+            cursor: destination.queue.place(),
             unwritten_blocks: destination.queue.unwritten(),
-            failing: stats.failing.load(Ordering::Relaxed),
-            failures: stats.failures.load(Ordering::Relaxed),
-            damages: stats.damages.load(Ordering::Relaxed),
+            failing: all().any(|stats| stats.failing.load(Ordering::Relaxed)),
+            failures: all().map(|stats| stats.failures.load(Ordering::Relaxed)).sum(),
+            damages: all().map(|stats| stats.damages.load(Ordering::Relaxed)).sum(),
         })
     }
 }

@@ -46,6 +46,10 @@ pub struct DeliverySpec {
     /// Of each series one sample is sent in each span of this length. 0, the default: all.
     #[serde(skip_serializing_if = "is_default")]
     pub min_interval: config::Duration,
+    /// A sample whose value is the one sent before is left out for up to this long. 0, the default:
+    /// none is.
+    #[serde(skip_serializing_if = "is_default")]
+    pub max_interval: config::Duration,
     /// Series selectors: these series are not taken while the queue is more than half full.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub best_effort: Vec<String>,
@@ -58,8 +62,8 @@ pub struct DeliverySpec {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename = "config.Disk")]
 pub struct DiskSpec {
-    /// The folder of the queue, of this destination alone. Default: its name in the folder of
-    /// `--storage.agent.path`.
+    /// The folder of the queue. Destinations that are sent the same blocks may have the same one.
+    /// Default: by their names in the folder of `--storage.agent.path`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub path: String,
     /// When what was written is made to survive a loss of power: `always` (each block),
@@ -67,6 +71,9 @@ pub struct DiskSpec {
     pub fsync: String,
     /// Of `fsync: interval`. Default 1s.
     pub fsync_interval: config::Duration,
+    /// Samples are on disk this long after they came, in a smaller block if need be. 0: after each
+    /// scrape. More than `batch_send_deadline` means that. Default 1s.
+    pub write_interval: config::Duration,
     /// Bytes on disk at most; then the oldest are dropped. Default 8GB.
     pub max_size: Size,
     /// Samples that are older are dropped from disk. 0, the default: none is too old.
@@ -96,6 +103,7 @@ pub(crate) struct DeliveryConfig {
     pub(crate) retry_for: Option<Duration>,
     pub(crate) dead_letter: Option<DeadLetterConfig>,
     pub(crate) min_interval: Option<Duration>,
+    pub(crate) max_interval: Option<Duration>,
     pub(crate) best_effort: Vec<SeriesSelector>,
     pub(crate) samples_per_s_max: Option<u64>,
     /// What was checked: an equal one lets the destination go on over a reload.
@@ -108,6 +116,8 @@ pub(crate) struct DiskConfig {
     /// None: in the daemon's folder.
     pub(crate) folder: Option<PathBuf>,
     pub(crate) fsync: Fsync,
+    /// An open block is sealed when it is this old.
+    pub(crate) write_interval: Duration,
     pub(crate) limits: Limits,
     pub(crate) memory_bytes: u64,
 }
@@ -153,6 +163,7 @@ impl Default for DiskSpec {
             path: String::new(),
             fsync: "interval".to_owned(),
             fsync_interval: config::Duration::from_secs(1),
+            write_interval: config::Duration::from_secs(1),
             max_size: Size::from_bytes(8 << 30),
             max_age: config::Duration::ZERO,
             min_free_size: Size::from_bytes(512 << 20),
@@ -190,6 +201,7 @@ impl DeliverySpec {
             retry_for,
             dead_letter,
             min_interval,
+            max_interval,
             best_effort,
             max_samples_per_second,
         } = self;
@@ -219,6 +231,10 @@ impl DeliverySpec {
             let message = "max_samples_per_second must not be negative";
             return Err(Invalid::new("max_samples_per_second", message));
         };
+        if !max_interval.is_zero() && max_interval.to_std() < min_interval.to_std() {
+            let message = "max_interval must not be less than min_interval";
+            return Err(Invalid::new("max_interval", message));
+        }
         let given = |duration: config::Duration| (!duration.is_zero()).then(|| duration.to_std());
         Ok(DeliveryConfig {
             disk,
@@ -230,6 +246,7 @@ impl DeliverySpec {
                 bytes_max: dead_letter.max_size.as_bytes(),
             }),
             min_interval: given(min_interval),
+            max_interval: given(max_interval),
             best_effort: best_effort.collect::<Result<_, _>>()?,
             samples_per_s_max: (samples_per_s_max > 0).then_some(samples_per_s_max),
             spec,
@@ -241,8 +258,16 @@ impl DeliverySpec {
 
 impl DiskSpec {
     fn check(self) -> Result<DiskConfig, Invalid> {
-        let DiskSpec { path, fsync, fsync_interval, max_size, max_age, min_free_size, memory_size } =
-            self;
+        let DiskSpec {
+            path,
+            fsync,
+            fsync_interval,
+            write_interval,
+            max_size,
+            max_age,
+            min_free_size,
+            memory_size,
+        } = self;
         let fsync = match fsync.as_str() {
             "always" => Fsync::Always,
             "interval" => Fsync::Interval(fsync_interval.to_std()),
@@ -265,7 +290,8 @@ impl DiskSpec {
             free_bytes_min: min_free_size.as_bytes(),
         };
         let folder = (!path.is_empty()).then(|| PathBuf::from(path));
-        Ok(DiskConfig { folder, fsync, limits, memory_bytes: memory_size.as_bytes() })
+        let (memory_bytes, write_interval) = (memory_size.as_bytes(), write_interval.to_std());
+        Ok(DiskConfig { folder, fsync, write_interval, limits, memory_bytes })
     }
 }
 

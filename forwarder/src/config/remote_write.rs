@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Common, DeliverySpec, DestinationConfig, QueueSpec};
 use crate::module::{Checked, Wants};
-use crate::modules::{REMOTE_WRITE, RemoteWriteConfig, WireVersion};
+use crate::modules::{Choice, REMOTE_WRITE, RemoteWriteConfig, WireVersion};
 
 /// Headers that are ours to set (Prometheus' `reservedHeaders`), in lower case.
 const RESERVED_HEADERS: [&str; 17] = [
@@ -75,6 +75,10 @@ pub struct RemoteWriteSpec {
     /// Whether requests go to `url` and `failover_urls` in turn. Default false. rollcall's own.
     #[serde(skip_serializing_if = "is_default")]
     pub load_balance: bool,
+    /// Whether each series goes to one of `url` and `failover_urls`, always to the same one. Default
+    /// false. rollcall's own.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sharded: bool,
     /// Not supported.
     #[serde(skip_serializing)]
     pub sigv4: Option<serde_json::Value>,
@@ -125,6 +129,7 @@ impl Default for RemoteWriteSpec {
             delivery: DeliverySpec::default(),
             failover_urls: Vec::new(),
             load_balance: false,
+            sharded: false,
             sigv4: None,
             azuread: None,
             google_iam: None,
@@ -174,7 +179,8 @@ impl RemoteWriteSpec {
         let queue = queue.check().map_err(|invalid| invalid.under("queue_config"))?;
         let delivery = self.delivery.clone().check();
         let delivery = delivery.map_err(|invalid| invalid.under("delivery"))?;
-        let Checked { settings, build, wants, metadata } = self.check_sending(&queue)?;
+        let Checked { settings, build, encoding, parts, wants, metadata } =
+            self.check_sending(&queue)?;
         Ok(DestinationConfig {
             name,
             module: REMOTE_WRITE,
@@ -182,6 +188,8 @@ impl RemoteWriteSpec {
             delivery,
             external_labels: common.external_labels.clone(),
             relabel,
+            encoding,
+            parts,
             wants,
             metadata,
             build,
@@ -208,6 +216,7 @@ impl RemoteWriteSpec {
             delivery: _,
             failover_urls,
             load_balance,
+            sharded,
             sigv4,
             azuread,
             google_iam,
@@ -228,9 +237,20 @@ impl RemoteWriteSpec {
             let key = format!("failover_urls[{at}]");
             return Err(Invalid::new(key, "url for remote_write is empty"));
         }
+        let choice = match (load_balance, sharded) {
+            (true, true) => {
+                let message = "a destination is either load_balance or sharded";
+                return Err(Invalid::new("sharded", message));
+            }
+            (true, false) => Choice::InTurn,
+            (false, true) => Choice::BySeries,
+            (false, false) => Choice::FirstThatWorks,
+        };
+        let urls: Vec<String> = std::iter::once(url).chain(failover_urls).collect();
+        let parts = if sharded { urls.len() } else { 1 };
         let config = RemoteWriteConfig {
-            urls: std::iter::once(url).chain(failover_urls).collect(),
-            load_balance,
+            urls,
+            choice,
             timeout: remote_timeout.to_std(),
             headers: headers.into_iter().collect(),
             version,
@@ -239,7 +259,8 @@ impl RemoteWriteSpec {
         };
         let wants = Wants { exemplars: send_exemplars, histograms: send_native_histograms };
         let metadata = metadata_config.plan();
-        Ok(Checked { settings, build: config.build(), wants, metadata })
+        let encoding = version.encoding();
+        Ok(Checked { settings, build: config.build(), encoding, parts, wants, metadata })
     }
 
     /// The name given, or one that follows from what is given.

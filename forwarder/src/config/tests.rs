@@ -150,10 +150,11 @@ fn delivery_says_what_it_does_not_know() {
     delivery("durabilty: disk", "durabilty: field durabilty not found in type config.Delivery");
     let disk = "delivery: { durability: disk, disk: { path: q } }";
     let one = |name: &str| format!("{{ name: {name}, module: stdout, {disk} }}");
-    check(
-        &format!("forwarders: [{}, {}]", one("a"), one("b")),
-        "f:1: two destinations have their queue in q",
-    );
+    check(&format!("forwarders: [{}, {}]", one("a"), one("b")), "ok");
+    let other = one("b").replace("delivery: {", "delivery: { min_interval: 1m,");
+    let want = "f:1: two destinations have their queue in q: a and b can not share it, since they \
+        differ in min_interval";
+    check(&format!("forwarders: [{}, {other}]", one("a")), want);
 }
 
 #[test]

@@ -2,33 +2,58 @@
 //! (Unless the destination wants the newest first: then beside it.)
 //!
 //! The shards that wrote it are there again, set after set: within a set they send side by side,
-//! and a set begins when the one before it has ended. So every series keeps its order.
+//! and a set begins when the one before it has ended. So every series keeps its order. Where
+//! receivers have the series between them, that holds for each of them, and none waits for another.
+//! A destination that shared a log with others before, or shares one only now, has more than one:
+//! they are sent one after the other, the older one first.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::future::join_all;
+use kit::Chain;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::error;
 
 use super::Destination;
-use crate::disk::{Opened, Waits};
-use crate::queue::{Found, Origin};
+use crate::disk::{Keeper, KeeperConfig, Opened, Use, Waits, former_logs};
+use crate::feed::file_name;
+use crate::queue::{Found, Origin, Queue};
 use crate::sender::{Before, Sender};
-use crate::shard::Shard;
+use crate::shard::Outlet;
 
-/// What the log's thread says.
-pub(super) type Told = mpsc::Receiver<Opened>;
+/// A log in which the destination has a place.
+pub(crate) struct Stored {
+    queue: Arc<Queue>,
+    /// What the log's thread says.
+    told: mpsc::Receiver<Opened>,
+    /// Nobody writes to it any more.
+    is_former: bool,
+}
 
-/// Sends what is on disk when `before` has ended, and then tells `sent`. A log that cannot be
-/// opened does not hold up what comes; what it is found to have later is sent beside it.
-pub(super) async fn send(
+/// Where logs are that the destination may have written in other company.
+pub(crate) struct FormerLogs {
+    /// The folder of their folders.
+    pub(crate) queues: PathBuf,
+    /// Of the log that it writes now.
+    pub(crate) config: KeeperConfig,
+}
+
+/// Outlets for what waits in a log, by the set of shards that wrote it.
+struct Sets(Vec<Vec<Arc<Outlet>>>);
+
+/// Sends what is on disk when `before` has ended, and then tells `sent`, by part. A log that
+/// cannot be opened does not hold up what comes; what it is found to have later is sent beside it.
+pub(crate) async fn send(
     destination: Arc<Destination>,
-    mut told: Told,
+    (current, former): (Stored, FormerLogs),
     before: Option<Before>,
-    sent: CancellationToken,
+    sent: Vec<CancellationToken>,
 ) {
     let abandoned = destination.abandoned.clone();
     if let Some(before) = before {
@@ -37,63 +62,148 @@ pub(super) async fn send(
             () = abandoned.cancelled() => {}
         }
     }
-    let mut failed = false;
-    loop {
+    let (mut found, mut failed, mut done) = (Vec::new(), Vec::new(), Vec::new());
+    // Only now everything is where the one before has left it.
+    for mut log in former.open(&destination).into_iter().chain([current]) {
         let opened = tokio::select! {
-            opened = told.recv() => opened,
+            opened = log.told.recv() => opened,
             () = abandoned.cancelled() => None,
-            () = destination.stopping.cancelled(), if failed => break,
         };
-        let Some(opened) = opened else {
-            // What came since stays behind what is on disk.
-            destination.left.store(true, Ordering::Relaxed);
-            break;
-        };
-        opened.book(&destination.ledger);
+        if let Some(opened) = &opened {
+            opened.book(&destination.ledger);
+        }
         match opened {
-            Opened::Failed => {
-                failed = true;
-                sent.cancel();
-            }
-            Opened::Found { waiting, .. } => {
-                send_sets(&destination, &waiting).await;
-                break;
+            Some(Opened::Found { waiting, .. }) => found.push((log, waiting)),
+            Some(Opened::Failed) => failed.push(log),
+            None => {
+                // What came since stays behind what is on disk.
+                destination.left.store(true, Ordering::Relaxed);
+                done.push(log);
             }
         }
     }
-    sent.cancel();
+    if failed.is_empty() && done.is_empty() {
+        destination.ledger.give_up_left();
+    }
+    found.sort_by_key(|(_, waiting)| waiting.first().map(|one| one.newest_ms));
+    let sets: Vec<Sets> =
+        found.iter().map(|(log, waiting)| log.take_in(&destination, waiting)).collect();
+    let parts = sent.iter().enumerate().map(|(part, sent)| {
+        let (destination, sets) = (&destination, &sets);
+        async move {
+            send_part(destination, sets, part).await;
+            sent.cancel();
+        }
+    });
+    join_all(parts).await;
+    done.extend(found.into_iter().map(|(log, _)| log));
+    join_all(done.iter().filter_map(Stored::close)).await;
+    join_all(failed.into_iter().map(|log| send_later(&destination, log))).await;
 }
 
-async fn send_sets(destination: &Arc<Destination>, waiting: &[Waits]) {
-    let mut lanes: BTreeMap<Origin, Arc<Shard>> = BTreeMap::new();
-    for one in waiting {
-        lanes.entry(one.origin).or_insert_with(|| destination.shard_of(one.origin));
+/// Sends what is in a log that could not be opened at first.
+async fn send_later(destination: &Arc<Destination>, mut log: Stored) {
+    let opened = tokio::select! {
+        opened = log.told.recv() => opened,
+        () = destination.stopping.cancelled() => None,
+    };
+    if let Some(opened) = opened {
+        opened.book(&destination.ledger);
+        if let Opened::Found { waiting, .. } = opened {
+            let sets = [log.take_in(destination, &waiting)];
+            let parts = 0..destination.config.parts;
+            join_all(parts.map(|part| send_part(destination, &sets, part))).await;
+        }
     }
-    // All of it is in the queue before any is sent: numbers grow as sequences do.
-    let now_ms = destination.clock.unix_ms();
-    destination.queue.take_in(waiting.iter().map(|one| {
-        let Waits { sequence, origin, counts, bytes, newest_ms } = *one;
-        let waited_ms = u64::try_from(now_ms.saturating_sub(newest_ms)).unwrap_or(0);
-        let waited = Duration::from_millis(waited_ms);
-        (lanes[&origin].lane, Found { sequence, counts, bytes, waited })
-    }));
-    let mut sets: BTreeMap<u32, Vec<_>> = BTreeMap::new();
-    for (origin, shard) in lanes {
-        sets.entry(origin.set).or_default().push(shard);
+    if let Some(closed) = log.close() {
+        closed.await;
     }
-    let mut sets: Vec<Vec<_>> = sets.into_values().collect();
+}
+
+/// Sends what is for one receiver.
+async fn send_part(destination: &Arc<Destination>, sets: &[Sets], part: usize) {
+    let mut sets: Vec<&Vec<Arc<Outlet>>> = sets.iter().flat_map(|sets| &sets.0).collect();
     if !destination.keeps_order() {
         sets.reverse();
     }
-    for shards in sets {
+    for outlets in sets {
         let (senders, finish) = (TaskTracker::new(), CancellationToken::new());
         finish.cancel(); // nothing more comes to these
-        for shard in shards {
-            let (destination, finish) = (Arc::clone(destination), finish.clone());
-            let sender = Sender { destination, shard, finish, before: None };
-            senders.spawn(sender.run());
+        for outlet in outlets.iter().filter(|outlet| outlet.part == part) {
+            let (destination, outlet) = (Arc::clone(destination), Arc::clone(outlet));
+            let (finish, seals, before) = (finish.clone(), None, None);
+            senders.spawn(Sender { destination, outlet, seals, finish, before }.run());
         }
         senders.close();
         senders.wait().await;
+    }
+}
+
+// === impl FormerLogs ===
+
+impl FormerLogs {
+    /// Starts the threads of those in which there is a place of the destination.
+    fn open(self, destination: &Destination) -> Vec<Stored> {
+        let FormerLogs { queues, config } = self;
+        let reader = file_name(&destination.config.name);
+        let mut stored = Vec::new();
+        for folder in former_logs(&queues, &reader, &config.folder) {
+            let keeper = Keeper::default();
+            let queue = destination.former_queue(&keeper);
+            let config = KeeperConfig { folder, used: Use::Former, ..config.clone() };
+            let readers = vec![destination.reader(&queue)];
+            match keeper.start(config, readers, Arc::clone(&destination.clock)) {
+                Ok(told) => {
+                    stored.extend(told.into_iter().map(|told| Stored::former(&queue, told)))
+                }
+                Err(failed) => error!(
+                    destination = %destination.config.name, error = %Chain(&failed),
+                    "what is left in a log of former times waits for the next start"
+                ),
+            }
+        }
+        stored
+    }
+}
+
+// === impl Stored ===
+
+impl Stored {
+    /// The log that the destination writes.
+    pub(crate) fn current(queue: &Arc<Queue>, told: mpsc::Receiver<Opened>) -> Stored {
+        Stored { queue: Arc::clone(queue), told, is_former: false }
+    }
+
+    /// One that it has written.
+    fn former(queue: &Arc<Queue>, told: mpsc::Receiver<Opened>) -> Stored {
+        Stored { queue: Arc::clone(queue), told, is_former: true }
+    }
+
+    /// Takes what waits into the queue: all of it before any is sent, so that numbers grow as
+    /// sequences do.
+    fn take_in(&self, destination: &Destination, waiting: &[Waits]) -> Sets {
+        let mut outlets: BTreeMap<Origin, Arc<Outlet>> = BTreeMap::new();
+        for one in waiting {
+            let outlet = || destination.outlet(&self.queue, one.origin);
+            outlets.entry(one.origin).or_insert_with(outlet);
+        }
+        let now_ms = destination.clock.unix_ms();
+        self.queue.take_in(waiting.iter().map(|one| {
+            let Waits { sequence, origin, counts, bytes, newest_ms } = *one;
+            let waited_ms = u64::try_from(now_ms.saturating_sub(newest_ms)).unwrap_or(0);
+            let waited = Duration::from_millis(waited_ms);
+            (outlets[&origin].lane, Found { sequence, counts, bytes, waited })
+        }));
+        let mut sets: BTreeMap<u32, Vec<_>> = BTreeMap::new();
+        for (origin, outlet) in outlets {
+            sets.entry(origin.set).or_default().push(outlet);
+        }
+        Sets(sets.into_values().collect())
+    }
+
+    /// The end of a log that nobody writes to any more.
+    fn close(&self) -> Option<impl Future<Output = ()>> {
+        let keeper = self.queue.keeper().filter(|_| self.is_former).cloned()?;
+        Some(async move { keeper.close().await })
     }
 }

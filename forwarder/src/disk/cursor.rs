@@ -10,6 +10,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use rustix::fs::FlockOperation;
+
 /// Ranges of acknowledgements ahead of a gap that a slot has room for; more are remembered in
 /// memory only and would be sent again after a restart. Each shard makes one, and shards are 50 by
 /// default, so this is never reached.
@@ -57,6 +59,27 @@ impl Cursor {
         let slot = newest.unwrap_or(Slot { next: start, ..Slot::default() });
         let Slot { generation, next, samples_before, ahead } = slot;
         Ok((Cursor { file, generation, next, samples_before, ahead }, starts_anew))
+    }
+
+    /// Makes it this reader's alone, for as long as it lives. Whether nobody else had it.
+    pub(super) fn claim(&self) -> io::Result<bool> {
+        match rustix::fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The place that the cursor at `path` says now; 0 if it is damaged.
+    pub(super) fn peek(path: &Path) -> io::Result<u64> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(u64::MAX),
+            Err(error) => return Err(error),
+        };
+        let slots = [read_slot(&file, 0)?, read_slot(&file, 1)?];
+        let newest = slots.into_iter().flatten().max_by_key(|slot| slot.generation);
+        Ok(newest.map_or(0, |slot| slot.next))
     }
 
     /// Everything before this sequence is done with.

@@ -1,9 +1,13 @@
-//! The thread of one log: writes what the queue holds, reads it back, and keeps the place.
+//! The thread of one log: writes what queues hold, reads it back, and keeps their places.
 //!
+//! Destinations that are sent the same blocks share a log: a block has the same number in all of
+//! their queues, and is written once, for as long as one of them wants it. Numbers are given in
+//! the order in which blocks are sealed, so sequences on disk grow with them.
 //! What holds: nobody waits for a file but this thread. A disk that is full or refuses leaves
 //! blocks in memory; it is asked again every second, counted, and said once.
 //! Nothing to do costs nothing: the thread sleeps until somebody wakes it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,7 +23,7 @@ use super::{Limits, Log, OpenError, Recovery, Waits};
 use crate::block::{Block, Counts};
 use crate::config::Fsync;
 use crate::ledger::Ledger;
-use crate::queue::{Origin, Queue};
+use crate::queue::{Number, Numbers, Origin, Queue};
 
 /// Between two tries of a disk that refused, two looks at caps, and two looks at a log in use.
 const TICK: Duration = Duration::from_secs(1);
@@ -40,10 +44,30 @@ pub(crate) struct Keeper(Arc<Shared>);
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct KeeperConfig {
     pub(crate) folder: PathBuf,
-    /// The name of the destination's place in the log.
-    pub(crate) reader: String,
+    pub(crate) used: Use,
     pub(crate) limits: Limits,
     pub(crate) fsync: Fsync,
+    /// The names of all places that some destination of the configuration may have.
+    pub(crate) known: Arc<BTreeSet<String>>,
+}
+
+/// What is done with a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// It is written, and read.
+    Current,
+    /// What was left in it is read, by one destination.
+    Former,
+}
+
+/// One destination that has a place in the log.
+#[derive(Debug, Clone)]
+pub(crate) struct Reader {
+    /// The destination.
+    pub(crate) destination: String,
+    /// The name of its place.
+    pub(crate) name: String,
+    pub(crate) queue: Arc<Queue>,
 }
 
 /// What the thread is told about the log as soon as it knows.
@@ -66,8 +90,6 @@ pub(crate) struct DiskStats {
     pub(crate) failing: AtomicBool,
     /// Times that the disk began to refuse.
     pub(crate) failures: AtomicU64,
-    /// The sequence before which everything is delivered or dropped.
-    pub(crate) place: AtomicU64,
     /// The sequence of the newest block.
     pub(crate) newest: AtomicU64,
     /// Damage found: places in files, and cursors.
@@ -94,6 +116,7 @@ struct Shared {
     inbox: Mutex<Inbox>,
     word: Condvar,
     stats: DiskStats,
+    numbers: Numbers,
 }
 
 #[derive(Default)]
@@ -111,9 +134,10 @@ struct Read {
 
 /// What the thread owns.
 struct Worker {
+    /// The destinations, for people.
     name: String,
     config: KeeperConfig,
-    queue: Arc<Queue>,
+    readers: Vec<Reader>,
     clock: Arc<dyn Clock>,
     shared: Arc<Shared>,
     /// Added to the sets of shards of this process: those found are older.
@@ -128,20 +152,21 @@ struct Worker {
 // === impl Keeper ===
 
 impl Keeper {
-    /// Starts the thread for this queue. It tells once, perhaps after a failure, what it found.
+    /// Starts the thread for these readers. It tells each once, perhaps after a failure, what it
+    /// found.
     pub(crate) fn start(
         &self,
-        name: &str,
         config: KeeperConfig,
-        queue: Arc<Queue>,
+        readers: Vec<Reader>,
         clock: Arc<dyn Clock>,
-    ) -> io::Result<mpsc::Receiver<Opened>> {
-        let (tell, told) = mpsc::channel(2);
+    ) -> io::Result<Vec<mpsc::Receiver<Opened>>> {
+        let (tell, told): (Vec<_>, Vec<_>) = readers.iter().map(|_| mpsc::channel(2)).unzip();
+        let names: Vec<&str> = readers.iter().map(|reader| &*reader.destination).collect();
         self.0.stats.bytes_max.store(config.limits.bytes_max, Ordering::Relaxed);
         let worker = Worker {
-            name: name.to_owned(),
+            name: names.join(","),
             config,
-            queue,
+            readers,
             clock,
             shared: Arc::clone(&self.0),
             first_set: 0,
@@ -175,7 +200,12 @@ impl Keeper {
         answered.await.map_err(|_| ReadError::Closed)??.ok_or(ReadError::Gone)
     }
 
-    /// Writes what is in memory alone, and ends the thread.
+    /// Numbers for blocks of queues that are written to this log.
+    pub(crate) fn numbers(&self) -> Numbers {
+        self.0.numbers.clone()
+    }
+
+    /// All readers have come to their ends: writes what is in memory alone, and ends the thread.
     pub(crate) async fn close(&self) {
         let (answer, answered) = oneshot::channel();
         {
@@ -255,31 +285,60 @@ fn take_reads(mut inbox: MutexGuard<'_, Inbox>) -> Vec<Read> {
 // === impl Worker ===
 
 impl Worker {
-    fn run(mut self, tell: &mpsc::Sender<Opened>) {
+    fn run(mut self, tell: &[mpsc::Sender<Opened>]) {
         let mut log = self.open(tell);
         if let Some(log) = &mut log {
             self.first_set = log.newest_set().map_or(0, |newest| newest.wrapping_add(1));
             self.keep(log);
         }
-        let left = self.queue.leave();
-        if left > 0 {
-            info!(destination = %self.name, samples = left, "left on disk for the next start");
+        for Reader { destination, queue, .. } in &self.readers {
+            let left = queue.leave();
+            if left > 0 {
+                info!(%destination, samples = left, "left on disk for the next start");
+            }
         }
-        drop(log); // only now a successor may open it, and count what was left
+        match log {
+            Some(log) if self.is_done_with(&log) => self.retire(log),
+            log => drop(log), // only now a successor may open it, and count what was left
+        }
+        if self.config.used == Use::Former {
+            self.shared.stats.bytes.store(0, Ordering::Relaxed);
+            self.shared.stats.failing.store(false, Ordering::Relaxed);
+        }
         let closing = self.shared.inbox().closing.take();
         let _nobody_may_wait = closing.map(|answer| answer.send(()));
     }
 
+    /// Whether nothing waits in a former log: a queue may be empty because nobody has looked yet.
+    fn is_done_with(&self, log: &Log) -> bool {
+        let waits = |reader: &Reader| !log.waiting(&reader.name).0.is_empty();
+        self.config.used == Use::Former && !self.readers.iter().any(waits)
+    }
+
+    /// Ends a former log with which its reader is done.
+    fn retire(&self, log: Log) {
+        let folder = self.config.folder.display();
+        match log.retire() {
+            Ok(()) => info!(destination = %self.name, %folder, "done with a log of former times"),
+            Err(error) => warn!(
+                destination = %self.name, %folder, error = %Chain(&error),
+                "a log that is done with can not be removed"
+            ),
+        }
+    }
+
     /// Opens the log, however often that fails; `None` if the end comes first.
-    fn open(&mut self, tell: &mpsc::Sender<Opened>) -> Option<Log> {
-        let KeeperConfig { folder, reader, limits, .. } = self.config.clone();
+    fn open(&mut self, tell: &[mpsc::Sender<Opened>]) -> Option<Log> {
         let (mut told, began) = (false, Instant::now());
         loop {
-            let pause = match Log::open(&folder, limits.clone(), &[&reader]) {
+            let pause = match self.try_open() {
                 Ok((log, recovery)) => {
-                    let (waiting, missing) = log.waiting(&reader);
-                    self.report(&recovery, waiting.len(), missing);
-                    let _nobody_may_wait = tell.try_send(Opened::Found { waiting, missing });
+                    self.report(&recovery);
+                    for (reader, tell) in self.readers.iter().zip(tell) {
+                        let (waiting, missing) = log.waiting(&reader.name);
+                        self.report_waiting(reader, waiting.len(), missing);
+                        let _nobody_may_wait = tell.try_send(Opened::Found { waiting, missing });
+                    }
                     self.works();
                     return Some(log);
                 }
@@ -287,7 +346,9 @@ impl Worker {
                 Err(failed) => {
                     self.failed(&failed);
                     if !std::mem::replace(&mut told, true) {
-                        let _nobody_may_wait = tell.try_send(Opened::Failed);
+                        for tell in tell {
+                            let _nobody_may_wait = tell.try_send(Opened::Failed);
+                        }
                     }
                     TICK
                 }
@@ -299,13 +360,24 @@ impl Worker {
         }
     }
 
+    fn try_open(&self) -> Result<(Log, Recovery), OpenError> {
+        let KeeperConfig { folder, used, limits, known, .. } = &self.config;
+        let names: Vec<&str> = self.readers.iter().map(|reader| &*reader.name).collect();
+        match used {
+            Use::Current => Log::open(folder, limits.clone(), &names, known),
+            Use::Former => Log::open_former(folder, limits.clone(), names[0], known),
+        }
+    }
+
     fn keep(&mut self, log: &mut Log) {
         loop {
             // Asked first: what is queued when the end is announced is written after that.
             let closing = self.shared.inbox().is_closing;
             let more = self.write(log);
             let syncs = self.unsynced && self.config.fsync != Fsync::Never;
-            let busy = self.try_again.is_some() || syncs || self.queue.load().blocks > 0;
+            let mut queues = self.readers.iter().map(|reader| &reader.queue);
+            let waits = queues.any(|queue| queue.load().blocks > 0);
+            let busy = self.try_again.is_some() || syncs || waits;
             let at_most = if more { Some(Duration::ZERO) } else { busy.then_some(TICK) };
             if closing && !more {
                 self.acknowledge(log);
@@ -330,7 +402,7 @@ impl Worker {
             return false;
         }
         for _ in 0..BATCH {
-            let Some((number, block, origin)) = self.queue.next_unwritten() else {
+            let Some((number, block, origin)) = self.next_unwritten() else {
                 self.works();
                 return false;
             };
@@ -341,7 +413,9 @@ impl Worker {
                     if self.config.fsync == Fsync::Always {
                         self.sync(log);
                     }
-                    self.queue.written(number, sequence);
+                    for reader in &self.readers {
+                        reader.queue.written(number, sequence);
+                    }
                     self.works();
                 }
                 Err(failed) => {
@@ -354,16 +428,26 @@ impl Worker {
         true
     }
 
+    /// The block that is to be written next: the oldest that any queue wants to be on disk.
+    fn next_unwritten(&self) -> Option<(Number, Block, Origin)> {
+        let next = self.readers.iter().filter_map(|reader| reader.queue.next_unwritten());
+        next.min_by_key(|(number, ..)| *number)
+    }
+
     fn acknowledge(&mut self, log: &mut Log) {
-        let finished = self.queue.take_finished();
-        if !finished.is_empty() || self.try_again.is_some() {
-            let acknowledged = log.acknowledge(&self.config.reader, &finished);
-            self.unsynced = true;
-            if let Err(failed) = acknowledged {
-                self.failed(&failed); // in memory it is noted: the next one writes it too
+        let mut refused = None;
+        for Reader { name, queue, .. } in &self.readers {
+            let finished = queue.take_finished();
+            if !finished.is_empty() || self.try_again.is_some() {
+                let acknowledged = log.acknowledge(name, &finished);
+                self.unsynced = true;
+                refused = acknowledged.err().or(refused);
             }
+            queue.came_to(log.place(name));
         }
-        self.shared.stats.place.store(log.place(&self.config.reader), Ordering::Relaxed);
+        if let Some(failed) = refused {
+            self.failed(&failed); // in memory it is noted: the next one writes it too
+        }
         self.shared.stats.newest.store(log.newest(), Ordering::Relaxed);
     }
 
@@ -375,7 +459,10 @@ impl Worker {
         }
         self.trimmed = Instant::now();
         match log.trim(self.clock.unix_ms()) {
-            Ok(Some(forgotten)) => self.queue.forgotten(forgotten.before, forgotten.reason),
+            Ok(Some(forgotten)) => {
+                let queues = self.readers.iter().map(|reader| &reader.queue);
+                queues.for_each(|queue| queue.forgotten(forgotten.before, forgotten.reason));
+            }
             Ok(None) => {}
             Err(failed) => self.failed(&failed),
         }
@@ -410,19 +497,30 @@ impl Worker {
         }
     }
 
-    fn report(&self, recovery: &Recovery, blocks: usize, missing: u64) {
-        let Recovery { damaged_places, foreign_files, damaged_cursors } = recovery;
-        let (destination, folder) = (&self.name, self.config.folder.display());
+    fn report_waiting(&self, reader: &Reader, blocks: usize, missing: u64) {
+        let (destination, folder) = (&reader.destination, self.config.folder.display());
         if blocks > 0 {
             info!(%destination, %folder, blocks, "going on with what waited on disk");
         }
+        if missing > 0 {
+            error!(%destination, %folder, samples = missing, "records on disk are missing");
+        }
+    }
+
+    fn report(&self, recovery: &Recovery) {
+        let Recovery { damaged_places, foreign_files, damaged_cursors, freed_cursors } = recovery;
+        let (destination, folder) = (&self.name, self.config.folder.display());
         let damages = damaged_places + damaged_cursors.len() as u64;
         self.shared.stats.damages.fetch_add(damages, Ordering::Relaxed);
-        if damages > 0 || missing > 0 {
+        if damages > 0 {
             error!(
-                %destination, %folder, damaged_places, missing_samples = missing,
+                %destination, %folder, damaged_places,
                 damaged_cursors = damaged_cursors.len(), "the queue on disk was damaged"
             );
+        }
+        for place in freed_cursors {
+            let place = place.display();
+            info!(%destination, %place, "giving up the place of a destination that is no more");
         }
         for file in foreign_files {
             warn!(%destination, file = %file.display(), "not a file of this queue: left alone");

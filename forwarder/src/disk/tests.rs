@@ -26,12 +26,21 @@ fn block(number: u64, samples: u64) -> Block {
 }
 
 fn open(folder: &Path) -> (Log, Recovery) {
-    Log::open(folder, limits(), &["central"]).unwrap()
+    open_for(folder, limits(), &["central"]).unwrap()
+}
+
+/// For these readers, who are all that are known.
+fn open_for(folder: &Path, limits: Limits, readers: &[&str]) -> Result<(Log, Recovery), OpenError> {
+    Log::open(folder, limits, readers, &readers.iter().map(|name| (*name).to_owned()).collect())
 }
 
 /// Everything that waits for the reader: the numbers in the blocks, and samples lost.
 fn drain(log: &Log) -> (Vec<u64>, u64) {
-    let (waiting, mut lost) = log.waiting("central");
+    drain_for(log, "central")
+}
+
+fn drain_for(log: &Log, reader: &str) -> (Vec<u64>, u64) {
+    let (waiting, mut lost) = log.waiting(reader);
     let mut numbers = Vec::new();
     for one in waiting {
         match log.read(one.sequence).unwrap() {
@@ -80,7 +89,7 @@ fn a_restart_hands_out_what_was_not_acknowledged_and_nothing_else() {
 #[test]
 fn segments_go_when_every_reader_is_done_with_them() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut log, _) = Log::open(folder.path(), limits(), &["central", "second"]).unwrap();
+    let (mut log, _) = open_for(folder.path(), limits(), &["central", "second"]).unwrap();
     for number in 1..=30 {
         append(&mut log, number, 1);
     }
@@ -143,7 +152,7 @@ fn foreign_and_older_files_are_left_alone_and_named() {
 fn the_oldest_segment_goes_when_a_cap_is_passed_and_is_counted() {
     let folder = tempfile::tempdir().unwrap();
     let caps = Limits { bytes_max: 4000, age_ms_max: 1_000_000, ..limits() };
-    let (mut log, _) = Log::open(folder.path(), caps, &["central"]).unwrap();
+    let (mut log, _) = open_for(folder.path(), caps, &["central"]).unwrap();
     let mut forgotten = 1;
     for number in 1..=100 {
         append(&mut log, number, 10);
@@ -165,7 +174,7 @@ fn the_oldest_segment_goes_when_a_cap_is_passed_and_is_counted() {
 fn a_log_with_nothing_left_in_it_gives_its_room_back_and_goes_on_counting() {
     let folder = tempfile::tempdir().unwrap();
     let caps = Limits { segment_bytes: u64::MAX, ..limits() };
-    let (mut log, _) = Log::open(folder.path(), caps.clone(), &["central"]).unwrap();
+    let (mut log, _) = open_for(folder.path(), caps.clone(), &["central"]).unwrap();
     append(&mut log, 1, 10);
     append(&mut log, 2, 10);
     let full = Limits { free_bytes_min: u64::MAX, ..caps.clone() };
@@ -176,7 +185,7 @@ fn a_log_with_nothing_left_in_it_gives_its_room_back_and_goes_on_counting() {
     log.acknowledge("central", &[2]).unwrap();
     assert_eq!(segment_files(folder.path()).len(), 0);
     drop(log);
-    let (mut log, _) = Log::open(folder.path(), caps, &["central"]).unwrap();
+    let (mut log, _) = open_for(folder.path(), caps, &["central"]).unwrap();
     append(&mut log, 4, 10);
     let (waiting, missing) = log.waiting("central");
     assert_eq!((waiting[0].sequence, waiting.len(), missing), (3, 1, 0));
@@ -184,10 +193,40 @@ fn a_log_with_nothing_left_in_it_gives_its_room_back_and_goes_on_counting() {
 }
 
 #[test]
+fn a_log_of_former_times_is_read_by_each_for_itself_and_goes_with_the_last_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let known: BTreeSet<String> = BOTH.map(str::to_owned).into();
+    let readers = ["central", "second", "gone"];
+    let (mut log, _) = open_for(folder.path(), limits(), &readers).unwrap();
+    (1..=30).for_each(|number| append(&mut log, number, 10));
+    let former = |reader| Log::open_former(folder.path(), limits(), reader, &known);
+    assert!(matches!(former("central"), Err(OpenError::InUse { .. })));
+    drop(log);
+    let (mut first, recovery) = former("central").unwrap();
+    assert_eq!(recovery.freed_cursors, [folder.path().join("gone.cursor")]);
+    assert!(matches!(former("central"), Err(OpenError::InUse { .. })));
+    let (mut second, _) = former("second").unwrap();
+
+    let files = segment_files(folder.path()).len();
+    first.acknowledge("central", &(1..=30).collect::<Vec<_>>()).unwrap();
+    first.trim(0).unwrap();
+    assert_eq!(segment_files(folder.path()).len(), files);
+    second.acknowledge("second", &(1..=20).collect::<Vec<_>>()).unwrap();
+    second.trim(0).unwrap();
+    let left = segment_files(folder.path()).len();
+    assert!(left > 0 && left < files, "{left} of {files}");
+    first.retire().unwrap();
+    assert_eq!(drain_for(&second, "second").0, (21..=30).collect::<Vec<_>>());
+    second.acknowledge("second", &(21..=30).collect::<Vec<_>>()).unwrap();
+    second.retire().unwrap();
+    assert!(!folder.path().exists());
+}
+
+#[test]
 fn nobody_else_opens_a_log_that_is_open() {
     let folder = tempfile::tempdir().unwrap();
     let (log, _) = open(folder.path());
-    let second = Log::open(folder.path(), limits(), &["central"]);
+    let second = open_for(folder.path(), limits(), &["central"]);
     assert!(matches!(second, Err(OpenError::InUse { .. })));
     drop(log);
     open(folder.path());
@@ -215,13 +254,17 @@ enum Damage {
     Truncate,
 }
 
-/// Forty blocks of ten samples, one file of the log damaged at a place. Whether it is the last
+/// Two who share a log.
+const BOTH: [&str; 2] = ["central", "second"];
+
+/// Forty blocks of ten samples for two readers, one file of the log damaged at a place. Whether it is the last
 /// file, and whether the place says whose file it is.
 fn damaged(file: usize, at: usize, damage: Damage) -> (tempfile::TempDir, bool, bool) {
     let folder = tempfile::tempdir().unwrap();
-    let (mut log, _) = open(folder.path());
+    let (mut log, _) = open_for(folder.path(), limits(), &BOTH).unwrap();
     (1..=40).for_each(|number| append(&mut log, number, 10));
     log.acknowledge("central", &[1, 2]).unwrap();
+    log.acknowledge("second", &[1]).unwrap();
     drop(log);
     let files = segment_files(folder.path());
     let file = file % files.len();
@@ -248,11 +291,14 @@ proptest! {
     ) {
         let damage = if flip { Damage::Flip } else { Damage::Truncate };
         let (folder, is_last, in_preamble) = damaged(file, at, damage);
-        let (mut log, _) = open(folder.path());
+        let (mut log, _) = open_for(folder.path(), limits(), &BOTH).unwrap();
         let (numbers, lost) = drain(&log);
+        let (of_second, lost_to_second) = drain_for(&log, "second");
         prop_assert!(numbers.is_sorted() && !numbers.contains(&1) && !numbers.contains(&2));
+        prop_assert!(of_second.is_sorted() && !of_second.contains(&1));
         if !is_last {
             prop_assert_eq!(numbers.len() as u64 * 10 + lost, 380);
+            prop_assert_eq!(of_second.len() as u64 * 10 + lost_to_second, 390);
         }
         if flip && !in_preamble && !is_last {
             prop_assert!(numbers.len() >= 37);
@@ -265,17 +311,19 @@ proptest! {
     #[test]
     fn a_damaged_cursor_loses_nothing(at in 0_usize..9000) {
         let folder = tempfile::tempdir().unwrap();
-        let (mut log, _) = open(folder.path());
+        let (mut log, _) = open_for(folder.path(), limits(), &BOTH).unwrap();
         (1..=40).for_each(|number| append(&mut log, number, 10));
         (1..=20).for_each(|number| log.acknowledge("central", &[number]).unwrap());
+        (1..=30).for_each(|number| log.acknowledge("second", &[number]).unwrap());
         drop(log);
         let path = folder.path().join("central.cursor");
         let mut bytes = fs::read(&path).unwrap();
         let at = at % bytes.len();
         bytes[at] ^= 0x11;
         fs::write(&path, bytes).unwrap();
-        let (log, _) = open(folder.path());
+        let (log, _) = open_for(folder.path(), limits(), &BOTH).unwrap();
         let (numbers, _) = drain(&log);
         prop_assert!((21..=40).all(|number| numbers.contains(&number)), "{:?}", numbers);
+        prop_assert_eq!(drain_for(&log, "second").0, (31..=40).collect::<Vec<_>>());
     }
 }

@@ -159,16 +159,16 @@ const GAUGES: &[Row<f64>] = &[
         now.account.queued.total() as f64
     }),
     ("queued_bytes", "Bytes of sealed blocks that wait or are being sent.", |now| {
-        now.destination.queue.load().bytes as f64
+        now.destination.load().bytes as f64
     }),
     ("queued_memory_bytes", "The part of queued_bytes that is in memory.", |now| {
-        now.destination.queue.load().memory_bytes as f64
+        now.destination.load().memory_bytes as f64
     }),
     ("stencil_memory_bytes", "Ready bytes of pages that come again and again.", |now| {
         now.destination.meters.stencil_bytes.get() as f64
     }),
     ("oldest_queued_seconds", "Age of the oldest sealed block that waits.", |now| {
-        now.destination.queue.load().oldest.map_or(0.0, |waited| waited.as_secs_f64())
+        now.destination.load().oldest.map_or(0.0, |waited| waited.as_secs_f64())
     }),
     ("alert", "1 if someone should look at the destination.", |now| {
         f64::from(u8::from(DestinationView::of(&now.destination).alert))

@@ -22,10 +22,17 @@ struct Consumer {
 /// Writes them: of all logs together, and of those of `senders`.
 pub(super) fn encode<'d>(
     encoder: &mut DescriptorEncoder<'_>,
-    all: impl Iterator<Item = &'d Destination> + Clone,
+    all: impl Iterator<Item = &'d Destination>,
     senders: impl Iterator<Item = &'d Destination> + Clone,
 ) -> Result<(), Error> {
-    let logs = || all.clone().filter_map(stats);
+    let mut each: Vec<&DiskStats> = Vec::new();
+    for log in all.filter_map(stats) {
+        // One that is shared counts once.
+        if !each.iter().any(|known| std::ptr::eq(*known, log)) {
+            each.push(log);
+        }
+    }
+    let logs = || each.iter();
     let newest = logs().map(|log| log.newest.load(Ordering::Relaxed)).max();
     let bytes: u64 = logs().map(|log| log.bytes.load(Ordering::Relaxed)).sum();
     let failures: u64 = logs().map(|log| log.failures.load(Ordering::Relaxed)).sum();
@@ -50,23 +57,20 @@ pub(super) fn encode<'d>(
     let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     ConstCounter::new(failures).encode(metric)?;
 
-    let of_log = |sender: &'d Destination, value: fn(&DiskStats) -> u64| {
-        let consumer = sender.config.name.clone();
-        (Consumer { consumer }, stats(sender).map_or(0, value))
-    };
+    let labels = |sender: &Destination| Consumer { consumer: sender.config.name.clone() };
     let name = "prometheus_wal_watcher_current_segment";
     let help = "The first block in the log of a durable queue that is not sent yet.";
-    let places = senders.clone().map(|sender| {
-        let (labels, place) = of_log(sender, |log| log.place.load(Ordering::Relaxed));
-        (labels, place as f64)
-    });
+    let places = senders.clone().map(|sender| (labels(sender), sender.queue.place() as f64));
     encode_gauges(encoder, name, help, places)?;
     let name = "prometheus_wal_watcher_record_decode_failures";
     let help = "Places where the log of a durable queue was damaged.";
-    let damages = senders.map(|one| of_log(one, |log| log.damages.load(Ordering::Relaxed)));
+    let damages = senders.map(|sender| {
+        let damages = stats(sender).map_or(0, |log| log.damages.load(Ordering::Relaxed));
+        (labels(sender), damages)
+    });
     encode_counters(encoder, name, help, damages)
 }
 
 fn stats(destination: &Destination) -> Option<&DiskStats> {
-    destination.keeper.as_ref().map(|keeper| keeper.stats())
+    destination.queue.keeper().map(|keeper| keeper.stats())
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::block::{Compression, Counts, Encoding, Format};
 use crate::config::QueueConfig;
-use crate::module::{Checked, Module, ModuleKind, Parcel, Verdict, Wants};
+use crate::module::{Checked, Module, ModuleKind, Parcel, Verdict};
 
 pub(super) const KIND: ModuleKind =
     ModuleKind { name: "blackhole", about: "takes every block and forgets it", check };
@@ -48,7 +48,7 @@ fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invali
         Ok(Box::new(Blackhole { format }))
     };
     let (settings, build) = (Arc::new(spec), Arc::new(build));
-    Ok(Checked { settings, build, wants: Wants::ALL, metadata: None })
+    Ok(Checked::new(settings, build, encoding))
 }
 
 impl Module for Blackhole {

@@ -23,7 +23,7 @@ use tracing::info;
 
 use crate::block::{Compression, Counts, Encoding, Format};
 use crate::config::QueueConfig;
-use crate::module::{Checked, Module, ModuleKind, Parcel, SendError, Verdict, Wants};
+use crate::module::{Checked, Module, ModuleKind, Parcel, SendError, Verdict};
 
 pub(super) const KIND: ModuleKind = ModuleKind {
     name: "exec",
@@ -69,7 +69,7 @@ fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invali
     let build = move |_: &Arc<dyn Clock>| -> Result<Box<dyn Module>, _> {
         Ok(Box::new(Exec { spec: spec.clone(), child: Mutex::new(None) }))
     };
-    Ok(Checked { settings, build: Arc::new(build), wants: Wants::ALL, metadata: None })
+    Ok(Checked::new(settings, Arc::new(build), Encoding::JsonLines))
 }
 
 impl Module for Exec {

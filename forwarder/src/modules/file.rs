@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 
 use crate::block::{Compression, Counts, Encoding, Format};
 use crate::config::QueueConfig;
-use crate::module::{Checked, Module, ModuleKind, Parcel, SendError, Verdict, Wants};
+use crate::module::{Checked, Module, ModuleKind, Parcel, SendError, Verdict};
 use rotation::{Packing, Rotation};
 
 pub(super) const KIND: ModuleKind =
@@ -80,7 +80,7 @@ fn check(section: &Section, _: &QueueConfig, folder: &Path) -> Result<Checked, I
         Ok(Box::new(AppendToFile { path, rotation, writing }))
     };
     let (settings, build) = (Arc::new(spec), Arc::new(build));
-    Ok(Checked { settings, build, wants: Wants::ALL, metadata: None })
+    Ok(Checked::new(settings, build, Encoding::JsonLines))
 }
 
 impl Module for AppendToFile {

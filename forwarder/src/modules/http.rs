@@ -24,7 +24,7 @@ use super::remote_write::{USER_AGENT, first_bytes, shown};
 use super::retry_after::retry_after;
 use crate::block::{Counts, Format};
 use crate::config::QueueConfig;
-use crate::module::{BuildError, Checked, Module, ModuleKind, Parcel, SendError, Verdict, Wants};
+use crate::module::{BuildError, Checked, Module, ModuleKind, Parcel, SendError, Verdict};
 use body::{Bodies, Body, BodyFormat, Packing};
 
 pub(super) const KIND: ModuleKind = ModuleKind {
@@ -101,6 +101,7 @@ fn check(section: &Section, _: &QueueConfig, folder: &Path) -> Result<Checked, I
     spec.http.resolve_paths(folder);
     let settings = Arc::new(spec.clone());
     let config = spec.check()?;
+    let encoding = config.format.block_format().encoding;
     let build = move |clock: &Arc<dyn Clock>| -> Result<Box<dyn Module>, BuildError> {
         let HttpConfig { url, method, headers, timeout, format, packing, http } = config.clone();
         let (client, clock) = (Client::new(http, USER_AGENT), Arc::clone(clock));
@@ -108,7 +109,7 @@ fn check(section: &Section, _: &QueueConfig, folder: &Path) -> Result<Checked, I
         let http = Http { url, method, headers, timeout, format, packing, bodies, client, clock };
         Ok(Box::new(http))
     };
-    Ok(Checked { settings, build: Arc::new(build), wants: Wants::ALL, metadata: None })
+    Ok(Checked::new(settings, Arc::new(build), encoding))
 }
 
 // === impl Spec ===

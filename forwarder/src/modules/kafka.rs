@@ -23,7 +23,7 @@ use serde_json::value::RawValue;
 
 use crate::block::{Compression, Counts, Encoding, Format};
 use crate::config::QueueConfig;
-use crate::module::{BuildError, Checked, Module, ModuleKind, Parcel, SendError, Verdict, Wants};
+use crate::module::{BuildError, Checked, Module, ModuleKind, Parcel, SendError, Verdict};
 
 pub(super) const KIND: ModuleKind = ModuleKind {
     name: "kafka",
@@ -118,7 +118,14 @@ fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invali
         let (topic, key_label) = (spec.topic.clone(), spec.key_label.clone());
         Ok(Box::new(Kafka { producer, brokers, topic, is_json, key_label }))
     };
-    Ok(Checked { settings, build: Arc::new(build), wants: Wants::ALL, metadata: None })
+    Ok(Checked::new(settings, Arc::new(build), block_format(is_json).encoding))
+}
+
+fn block_format(is_json: bool) -> Format {
+    match is_json {
+        true => Format { encoding: Encoding::JsonLines, compression: Compression::None },
+        false => Format { encoding: Encoding::RemoteWrite1, compression: Compression::Snappy },
+    }
 }
 
 fn producer(
@@ -140,10 +147,7 @@ fn producer(
 
 impl Module for Kafka {
     fn format(&self) -> Format {
-        match self.is_json {
-            true => Format { encoding: Encoding::JsonLines, compression: Compression::None },
-            false => Format { encoding: Encoding::RemoteWrite1, compression: Compression::Snappy },
-        }
+        block_format(self.is_json)
     }
 
     fn endpoint(&self) -> String {

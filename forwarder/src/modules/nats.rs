@@ -17,7 +17,7 @@ use tokio::sync::OnceCell;
 
 use crate::block::{Compression, Counts, Encoding, Format};
 use crate::config::QueueConfig;
-use crate::module::{Checked, Module, ModuleKind, Parcel, SendError, Verdict, Wants};
+use crate::module::{Checked, Module, ModuleKind, Parcel, SendError, Verdict};
 
 pub(super) const KIND: ModuleKind = ModuleKind {
     name: "nats",
@@ -74,7 +74,7 @@ fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invali
     let build = move |_: &Arc<dyn Clock>| -> Result<Box<dyn Module>, _> {
         Ok(Box::new(Nats { spec: spec.clone(), context: OnceCell::new() }))
     };
-    Ok(Checked { settings, build: Arc::new(build), wants: Wants::ALL, metadata: None })
+    Ok(Checked::new(settings, Arc::new(build), Encoding::JsonLines))
 }
 
 impl Module for Nats {

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::remote_write::shown;
 use crate::block::{Compression, Counts, Encoding, Format};
 use crate::config::QueueConfig;
-use crate::module::{BuildError, Checked, Module, ModuleKind, Parcel, SendError, Verdict, Wants};
+use crate::module::{BuildError, Checked, Module, ModuleKind, Parcel, SendError, Verdict};
 use messages::ExportResponse;
 
 pub(super) const KIND: ModuleKind = ModuleKind {
@@ -68,7 +68,7 @@ fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invali
         })?;
         Ok(Box::new(Otlp { spec: spec.clone(), client }))
     };
-    Ok(Checked { settings, build: Arc::new(build), wants: Wants::ALL, metadata: None })
+    Ok(Checked::new(settings, Arc::new(build), Encoding::RemoteWrite2))
 }
 
 impl Module for Otlp {

@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 
 use crate::block::{Compression, Counts, Encoding, Format};
 use crate::config::QueueConfig;
-use crate::module::{BuildError, Checked, Module, ModuleKind, Parcel, SendError, Verdict, Wants};
+use crate::module::{BuildError, Checked, Module, ModuleKind, Parcel, SendError, Verdict};
 
 pub(super) const KIND: ModuleKind =
     ModuleKind { name: "redis", about: "appends to a Redis stream, an entry a sample", check };
@@ -69,7 +69,7 @@ fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invali
         })?;
         Ok(Box::new(Redis { spec: spec.clone(), client, connection: OnceCell::new() }))
     };
-    Ok(Checked { settings, build: Arc::new(build), wants: Wants::ALL, metadata: None })
+    Ok(Checked::new(settings, Arc::new(build), Encoding::JsonLines))
 }
 
 impl Module for Redis {

@@ -23,6 +23,7 @@ use crate::module::{Build, Checked, Module, ModuleKind, Parcel, Verdict};
 use receivers::Receivers;
 
 pub(super) use post::first_bytes;
+pub(crate) use receivers::Choice;
 
 pub(super) const KIND: ModuleKind = ModuleKind {
     name: "remote_write",
@@ -47,8 +48,7 @@ pub(crate) enum WireVersion {
 pub(crate) struct RemoteWriteConfig {
     /// At least one; the first is the one that is meant.
     pub(crate) urls: Vec<String>,
-    /// Whether all of them are used in turn, or another only while one fails.
-    pub(crate) load_balance: bool,
+    pub(crate) choice: Choice,
     pub(crate) timeout: Duration,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) version: WireVersion,
@@ -98,7 +98,7 @@ impl WireVersion {
         })
     }
 
-    fn encoding(self) -> Encoding {
+    pub(crate) fn encoding(self) -> Encoding {
         match self {
             WireVersion::V1 => Encoding::RemoteWrite1,
             WireVersion::V2 => Encoding::RemoteWrite2,
@@ -128,7 +128,7 @@ impl RemoteWriteConfig {
         Arc::new(move |clock| {
             let (config, clock) = (self.clone(), Arc::clone(clock));
             let client = Client::new(config.http.clone(), USER_AGENT);
-            let receivers = Receivers::new(config.urls.clone(), config.load_balance);
+            let receivers = Receivers::new(config.urls.clone(), config.choice);
             let fell_back = AtomicBool::new(false);
             Ok(Box::new(RemoteWrite { config, client, clock, receivers, fell_back }))
         })
@@ -149,7 +149,13 @@ impl Module for RemoteWrite {
     }
 
     fn endpoint(&self) -> String {
-        shown(&self.config.urls[0])
+        match self.config.choice {
+            Choice::BySeries => {
+                let urls: Vec<String> = self.config.urls.iter().map(|url| shown(url)).collect();
+                urls.join(",")
+            }
+            Choice::FirstThatWorks | Choice::InTurn => shown(&self.config.urls[0]),
+        }
     }
 
     fn send<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Verdict> {
@@ -158,7 +164,7 @@ impl Module for RemoteWrite {
                 Encoding::RemoteWrite2 => WireVersion::V2,
                 Encoding::RemoteWrite1 | Encoding::JsonLines => WireVersion::V1,
             };
-            let receiver = self.receivers.choose(self.clock.now());
+            let receiver = self.receivers.choose(parcel.part, self.clock.now());
             let answer = match self.post(receiver.url, version, parcel).await {
                 Ok(answer) => answer,
                 Err(why) => {

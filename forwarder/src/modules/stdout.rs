@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::block::{Compression, Counts, Encoding, Format};
 use crate::config::QueueConfig;
-use crate::module::{Checked, Module, ModuleKind, Parcel, SendError, Verdict, Wants};
+use crate::module::{Checked, Module, ModuleKind, Parcel, SendError, Verdict};
 
 pub(super) const KIND: ModuleKind =
     ModuleKind { name: "stdout", about: "prints samples, one JSON object a line", check };
@@ -27,7 +27,7 @@ fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invali
     let spec: Spec = section.decode()?;
     let build = |_: &Arc<dyn Clock>| -> Result<Box<dyn Module>, _> { Ok(Box::new(Stdout)) };
     let (settings, build) = (Arc::new(spec), Arc::new(build));
-    Ok(Checked { settings, build, wants: Wants::ALL, metadata: None })
+    Ok(Checked::new(settings, build, Encoding::JsonLines))
 }
 
 impl Module for Stdout {

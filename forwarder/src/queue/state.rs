@@ -10,10 +10,10 @@ use crate::block::{Block, Counts};
 use crate::ledger::{Ledger, Reason};
 
 /// Numbers below are those of blocks that a restart found on disk: they come before all others.
-const FIRST_NEW: u64 = 1 << 40;
+pub(super) const FIRST_NEW: u64 = 1 << 40;
 
 /// Everything behind the lock.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) entries: BTreeMap<Number, Entry>,
     lanes: BTreeMap<Lane, LaneState>,
@@ -24,7 +24,6 @@ pub(super) struct State {
     /// Sequences on disk of entries that are no more.
     pub(super) finished: Vec<u64>,
     next_lane: u64,
-    next_new: u64,
     next_found: u64,
     pub(super) samples: u64,
     pub(super) bytes: u64,
@@ -53,25 +52,6 @@ struct LaneState {
     waiting: VecDeque<Number>,
 }
 
-impl Default for State {
-    fn default() -> State {
-        State {
-            entries: BTreeMap::new(),
-            lanes: BTreeMap::new(),
-            idle_in_memory: BTreeSet::new(),
-            unwritten: BTreeSet::new(),
-            finished: Vec::new(),
-            next_lane: 0,
-            next_new: FIRST_NEW,
-            next_found: 0,
-            samples: 0,
-            bytes: 0,
-            memory_samples: 0,
-            memory_bytes: 0,
-        }
-    }
-}
-
 // === impl State ===
 
 impl State {
@@ -87,9 +67,14 @@ impl State {
         self.lanes.remove(&lane).unwrap_or_default().waiting
     }
 
-    pub(super) fn push(&mut self, lane: Lane, sealed: Moment, block: Block, durable: bool) {
-        let number = Number(self.next_new);
-        self.next_new += 1;
+    pub(super) fn push(
+        &mut self,
+        lane: Lane,
+        number: Number,
+        sealed: Moment,
+        block: Block,
+        durable: bool,
+    ) {
         let (counts, bytes) = (block.counts, block.bytes.len() as u64);
         let state = self.lanes.entry(lane).or_default();
         state.waiting.push_back(number);

@@ -27,9 +27,13 @@ fn durable(bytes_max: u64, spill_bytes: u64) -> (Queue, Arc<Ledger>) {
     queue_of(Limits { samples_max: u64::MAX, bytes_max, spill_bytes }, Some(Keeper::default()))
 }
 
+thread_local! {
+    static NUMBERS: Numbers = Numbers::default();
+}
+
 fn push(queue: &Queue, ledger: &Ledger, lane: Lane, block: Block) {
     ledger.accept(block.counts, &[]);
-    queue.push(lane, block);
+    NUMBERS.with(|numbers| numbers.give(|number| queue.push(lane, number, block)));
 }
 
 /// The name of the next block of the lane, or its sequence on disk; and its number.

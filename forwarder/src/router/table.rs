@@ -12,7 +12,8 @@ use crate::config::{DataType, Route};
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) id: EntryId,
-    pub(crate) name: Arc<str>,
+    /// The destinations that it is: mostly one.
+    pub(crate) names: Vec<Arc<str>>,
     pub(crate) sink: Arc<dyn BatchSink>,
     /// Whether it gets what no route takes.
     pub(crate) takes_rest: bool,
@@ -44,6 +45,15 @@ pub(super) struct Judge<'t> {
     pairs: RwLockReadGuard<'t, PairTable>,
     /// The last decision, and for which name and type it was.
     last: Option<(PairId, MetricType, Destinations)>,
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// Whether routes that name this destination mean the entry.
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.names.iter().any(|known| **known == *name)
+    }
 }
 
 // === impl EntryId ===
@@ -78,7 +88,7 @@ impl Table {
     /// Names in `routes` are names of `entries` and `data_types`: the configuration was checked.
     pub(crate) fn new(entries: Vec<Entry>, data_types: Vec<DataType>, routes: &[Route]) -> Table {
         static GENERATION: AtomicU64 = AtomicU64::new(1);
-        let find = |name: &String| entries.iter().position(|entry| *entry.name == **name);
+        let find = |name: &String| entries.iter().position(|entry| entry.is(name));
         let type_of = |name: &String| data_types.iter().position(|known| known.name == *name);
         let routes: Vec<_> = routes
             .iter()
@@ -126,7 +136,7 @@ impl Table {
 
 impl std::fmt::Debug for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names = self.entries.iter().map(|entry| &entry.name);
+        let names = self.entries.iter().map(|entry| &entry.names);
         f.debug_list().entries(names).finish()
     }
 }

@@ -70,7 +70,7 @@ impl World {
             .zip(&witnesses)
             .map(|(name, witness)| Entry {
                 id: EntryId::next(),
-                name: name.into(),
+                names: vec![name.into()],
                 sink: Arc::clone(witness) as Arc<dyn BatchSink>,
                 takes_rest: name == "reports",
             })

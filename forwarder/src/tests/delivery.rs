@@ -82,7 +82,7 @@ async fn the_queue_and_the_books_agree_sample_by_sample() {
     for round in 1..=5 {
         world.scrape(&mut target, round);
         let destination = world.destination("r");
-        let held = destination.queue.load().samples + destination.open_counts().total();
+        let held = destination.queue.load().samples + world.feed("r").open_counts().total();
         assert_eq!(world.balanced("r").queued.samples, held);
     }
     world.forwarder.drained(Duration::from_millis(20)).await;
@@ -103,13 +103,13 @@ async fn series_keep_their_order_while_shards_come_and_go() {
     let mut large = world.target("large", 10_001);
     let mut small: Vec<Target> =
         (0..5).map(|at| world.target(&format!("small-{at}"), 10)).collect();
-    let destination = world.destination("r");
+    let feed = world.feed("r");
     for round in 1..=12 {
         if round == 4 {
             world.scrape(&mut large, round);
         }
         small.iter_mut().for_each(|target| world.scrape(target, round));
-        destination.reshard([1, 4, 2, 7][round as usize % 4]);
+        feed.reshard([1, 4, 2, 7][round as usize % 4]);
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
     world.scrape(&mut large, 13);

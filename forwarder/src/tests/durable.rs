@@ -68,12 +68,12 @@ async fn shards_that_wrote_a_backlog_send_it_set_after_set() {
     let text = durable(&receiver, "");
     let world = World::start_in(&text, folder.path());
     let mut targets: Vec<Target> = (0..6).map(|at| world.target(&format!("t{at}"), 15)).collect();
-    let destination = world.destination("r/1");
+    let feed = world.feed("r/1");
     for round in 1..=12 {
         targets.iter_mut().for_each(|target| world.scrape(target, round));
-        destination.reshard([1, 4, 2, 7][round as usize % 4]);
+        feed.reshard([1, 4, 2, 7][round as usize % 4]);
     }
-    drop(destination);
+    drop(feed);
     world.stop_within(DEADLINE).await;
     receiver.accept();
     let world = World::start_in(&text, folder.path());

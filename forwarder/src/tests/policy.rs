@@ -137,6 +137,31 @@ async fn one_sample_is_kept_in_each_interval_and_the_others_are_counted() {
 }
 
 #[tokio::test]
+async fn a_value_that_stays_is_sent_once_in_each_interval_and_changes_at_once() {
+    let receiver = FakeReceiver::accepting().await;
+    let rules = "write_relabel_configs: [{ action: drop, source_labels: [core], regex: '9' }]";
+    let more = format!("delivery: {{ max_interval: 1m }}\n  {rules}");
+    let world = World::start(&entry(&receiver, &more));
+    let mut target = world.target("a", 10);
+    for nth in 0..24_i64 {
+        let mut values = vec![7.0; 10];
+        values[3] = if nth < 5 { 1.0 } else { 2.0 };
+        let samples = Samples::plain(Role::Page, Arc::clone(&target.layout), values);
+        world.send(&mut target, vec![samples], NOW_MS + nth * 5000);
+    }
+    let account = world.settled("r").await;
+    let seconds = |core: &str| -> Vec<i64> {
+        let samples = receiver.samples(&[("core", core)]);
+        samples.iter().map(|sample| (sample.timestamp_ms - NOW_MS) / 1000).collect()
+    };
+    assert_eq!((seconds("0"), seconds("3")), (vec![0, 60], vec![0, 25, 60]));
+    assert_eq!(account.delivered.samples, 19);
+    assert_eq!(dropped(&account, Reason::DroppedSeries), 24);
+    assert_eq!(dropped(&account, Reason::Unchanged), 240 - 24 - 19);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn series_of_best_effort_are_shed_first() {
     let receiver = FakeReceiver::refusing(Reply::status(503)).await;
     let more = "delivery: { best_effort: ['cpu{core=~\"[5-9]\"}'] }";

@@ -121,7 +121,8 @@ mod tests {
     fn check(version: WireVersion, status: u16, headers: &[(&'static str, &str)], want: &str) {
         let format = Format { encoding: version.encoding(), compression: Compression::Snappy };
         let counts = Counts { samples: 10, histograms: 2, exemplars: 1 };
-        let parcel = Parcel { bytes: Bytes::new(), format, counts, families: 0, attempt: 0 };
+        let parcel =
+            Parcel { bytes: Bytes::new(), format, counts, families: 0, attempt: 0, part: 0 };
         let got = match answer(status, headers).judge(version, &parcel, true) {
             Verdict::Delivered { not_written } => format!("delivered but {}", not_written.total()),
             Verdict::Retry { after, .. } => format!("retry after {after:?}"),
@@ -158,7 +159,8 @@ mod tests {
     fn a_429_drops_unless_it_shall_be_retried() {
         let format = Format { encoding: Encoding::RemoteWrite1, compression: Compression::None };
         let counts = Counts::default();
-        let parcel = Parcel { bytes: Bytes::new(), format, counts, families: 0, attempt: 0 };
+        let parcel =
+            Parcel { bytes: Bytes::new(), format, counts, families: 0, attempt: 0, part: 0 };
         let verdict = answer(429, &[]).judge(WireVersion::V1, &parcel, false);
         assert!(matches!(verdict, Verdict::Refused { .. }));
     }

@@ -1,6 +1,6 @@
 //! Several URLs of one destination: which is asked next.
 //!
-//! One that failed is left alone for a while, unless all have failed. Without load balancing the
+//! Where series are divided between them, a block is for one of them and no other is asked. Else one that failed is left alone for a while, unless all have failed. Without load balancing the
 //! first that has not failed is asked, so the first of all is returned to by itself.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -11,13 +11,24 @@ use model::Moment;
 /// A receiver that failed is not asked again before.
 const LEFT_ALONE: Duration = Duration::from_secs(30);
 
+/// How one of several is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// The first; another one while it fails.
+    FirstThatWorks,
+    /// One after the other.
+    InTurn,
+    /// The one that the block's series belong to.
+    BySeries,
+}
+
 /// All URLs.
 #[derive(Debug)]
 pub(super) struct Receivers {
     urls: Vec<String>,
     /// Until when each is left alone, as the nanoseconds of a moment.
     alone_until: Vec<AtomicU64>,
-    load_balance: bool,
+    choice: Choice,
     turn: AtomicUsize,
 }
 
@@ -31,17 +42,21 @@ pub(super) struct Receiver<'u> {
 // === impl Receivers ===
 
 impl Receivers {
-    pub(super) fn new(urls: Vec<String>, load_balance: bool) -> Receivers {
+    pub(super) fn new(urls: Vec<String>, choice: Choice) -> Receivers {
         let alone_until = urls.iter().map(|_| AtomicU64::new(0)).collect();
-        Receivers { urls, alone_until, load_balance, turn: AtomicUsize::new(0) }
+        Receivers { urls, alone_until, choice, turn: AtomicUsize::new(0) }
     }
 
-    /// The receiver for the next request.
-    pub(super) fn choose(&self, now: Moment) -> Receiver<'_> {
+    /// The receiver for the next request, which is for this part of the series.
+    pub(super) fn choose(&self, part: usize, now: Moment) -> Receiver<'_> {
         let count = self.urls.len();
-        let first = match self.load_balance {
-            true => self.turn.fetch_add(1, Ordering::Relaxed) % count,
-            false => 0,
+        let first = match self.choice {
+            Choice::FirstThatWorks => 0,
+            Choice::InTurn => self.turn.fetch_add(1, Ordering::Relaxed) % count,
+            Choice::BySeries => {
+                let at = part % count;
+                return Receiver { at, url: &self.urls[at] };
+            }
         };
         let in_turn = (0..count).map(|at| (first + at) % count);
         let until = |at: &usize| self.alone_until[*at].load(Ordering::Relaxed);
@@ -67,24 +82,32 @@ mod tests {
 
     #[test]
     fn the_next_one_is_asked_while_the_first_fails() {
-        let receivers = Receivers::new(urls(), false);
+        let receivers = Receivers::new(urls(), Choice::FirstThatWorks);
         let at = |second: u64| Moment(1 + second * 1_000_000_000);
-        assert_eq!(receivers.choose(at(0)).url, "a");
+        assert_eq!(receivers.choose(0, at(0)).url, "a");
         receivers.failed(0, at(0));
-        assert_eq!(receivers.choose(at(1)).url, "b");
+        assert_eq!(receivers.choose(0, at(1)).url, "b");
         receivers.failed(1, at(1));
         receivers.failed(2, at(2));
-        assert_eq!(receivers.choose(at(3)).url, "a");
+        assert_eq!(receivers.choose(0, at(3)).url, "a");
         receivers.failed(0, at(3));
-        assert_eq!(receivers.choose(at(4)).url, "b");
-        assert_eq!(receivers.choose(at(40)).url, "a");
+        assert_eq!(receivers.choose(0, at(4)).url, "b");
+        assert_eq!(receivers.choose(0, at(40)).url, "a");
     }
 
     #[test]
     fn load_is_spread_over_those_that_do_not_fail() {
-        let receivers = Receivers::new(urls(), true);
+        let receivers = Receivers::new(urls(), Choice::InTurn);
         receivers.failed(1, Moment(1));
-        let asked: Vec<&str> = (0..6).map(|_| receivers.choose(Moment(2)).url).collect();
+        let asked: Vec<&str> = (0..6).map(|_| receivers.choose(0, Moment(2)).url).collect();
         assert_eq!(asked, ["a", "c", "c", "a", "c", "c"]);
+    }
+
+    #[test]
+    fn what_belongs_to_one_goes_to_no_other() {
+        let receivers = Receivers::new(urls(), Choice::BySeries);
+        receivers.failed(1, Moment(1));
+        let asked: Vec<&str> = (0..4).map(|part| receivers.choose(part, Moment(2)).url).collect();
+        assert_eq!(asked, ["a", "b", "c", "a"]);
     }
 }

@@ -4,17 +4,18 @@
 //! remote write 1.0 those of a [`Stencil`], else those of its labels.
 
 use std::ops::Range;
-use std::sync::{Arc, MutexGuard};
+use std::sync::MutexGuard;
 
 use model::{Layout, PairTable, Samples, is_absent};
 
+use super::Books;
 use super::plan::{Form, Plan, Run};
 use crate::block::{Counts, Encoding};
 use crate::encode::{
     AddedLabel, At, CUSTOM_BOUNDS_SCHEMA, Encode, Encoder, Insertion, RemoteWrite1, Series,
     Stencil, StencilBuilder,
 };
-use crate::ledger::{Ledger, Reason};
+use crate::ledger::Reason;
 use crate::module::Wants;
 use crate::shard::{OpenBlock, Shard};
 
@@ -36,8 +37,8 @@ pub(super) struct Page<'p> {
 pub(super) struct Appender<'a> {
     shard: &'a Shard,
     open: MutexGuard<'a, OpenBlock>,
-    ledger: &'a Ledger,
-    /// Appended, but not in the ledger yet.
+    books: Books<'a>,
+    /// Appended, but not in the books yet.
     unbooked: Counts,
     appended: Counts,
     began: bool,
@@ -139,11 +140,11 @@ impl<'p> Page<'p> {
 // === impl Appender ===
 
 impl<'a> Appender<'a> {
-    pub(super) fn new(shard: &'a Shard, encoding: Encoding, ledger: &'a Ledger) -> Appender<'a> {
+    pub(super) fn new(shard: &'a Shard, encoding: Encoding, books: Books<'a>) -> Appender<'a> {
         let mut open = shard.open();
         open.prefer(encoding);
         let (unbooked, appended, began, chain) = Default::default();
-        Appender { shard, open, ledger, unbooked, appended, began, chain }
+        Appender { shard, open, books, unbooked, appended, began, chain }
     }
 
     /// What was appended so far.
@@ -246,9 +247,9 @@ impl<'a> Appender<'a> {
             self.room(page);
             let custom_bounds = histogram.schema == CUSTOM_BOUNDS_SCHEMA;
             if !page.wants.histograms {
-                self.ledger.accept(Counts::default(), &[(Reason::NotWanted, one)]);
+                self.books.accept(Counts::default(), &[(Reason::NotWanted, one)]);
             } else if custom_bounds && !self.open.encoder.encoding().takes_custom_bounds() {
-                self.ledger.accept(Counts::default(), &[(Reason::CustomBounds, one)]);
+                self.books.accept(Counts::default(), &[(Reason::CustomBounds, one)]);
             } else {
                 self.encode(|encoder| encoder.histogram(&series, histogram, at));
                 self.note(one, timestamp_ms);
@@ -258,7 +259,7 @@ impl<'a> Appender<'a> {
             let one = Counts { exemplars: 1, ..Counts::default() };
             let Some(series) = series_of(*series) else { continue };
             if !page.wants.exemplars {
-                self.ledger.accept(Counts::default(), &[(Reason::NotWanted, one)]);
+                self.books.accept(Counts::default(), &[(Reason::NotWanted, one)]);
                 continue;
             }
             let timestamp_ms = exemplar.timestamp_ms.unwrap_or(page.timestamp_ms);
@@ -299,7 +300,7 @@ impl<'a> Appender<'a> {
     fn book(&mut self) {
         let counts = std::mem::take(&mut self.unbooked);
         if !counts.is_empty() {
-            self.ledger.accept(counts, &[]);
+            self.books.accept(counts, &[]);
         }
     }
 }
@@ -312,7 +313,7 @@ impl Drop for Appender<'_> {
         if self.shard.room(&self.open) == 0 {
             self.shard.seal(&mut self.open);
         } else if self.began {
-            self.shard.changed.notify_one();
+            self.shard.begun.notify_one();
         }
     }
 }
@@ -409,40 +410,6 @@ pub(super) fn stencil(samples: &Samples, plan: &Plan, external: &[AddedLabel]) -
         }
     }
     Some(builder.build())
-}
-
-/// Which shard each series of a large source goes to.
-#[derive(Debug)]
-pub(super) struct Scatter {
-    /// By shard: its series, ascending.
-    by_shard: Vec<Box<[u32]>>,
-}
-
-// === impl Scatter ===
-
-impl Scatter {
-    /// By the text of each series' labels, so that a series keeps its shard over layouts.
-    pub(super) fn new(layout: &Arc<Layout>, shards: usize) -> Scatter {
-        let table = layout.symbols().read();
-        let mut by_shard = vec![Vec::new(); shards];
-        for at in 0..layout.len() {
-            let hash = layout.pairs(at).iter().fold(0_u64, |hash, id| {
-                hash.rotate_left(21) ^ rapidhash::v3::rapidhash_v3(table.framed(*id))
-            });
-            by_shard[(hash % shards as u64) as usize].push(at as u32);
-        }
-        Scatter { by_shard: by_shard.into_iter().map(Vec::into_boxed_slice).collect() }
-    }
-
-    /// For how many shards it is.
-    pub(super) fn shards(&self) -> usize {
-        self.by_shard.len()
-    }
-
-    /// The series of one shard.
-    pub(super) fn of_shard(&self, shard: usize) -> &[u32] {
-        &self.by_shard[shard]
-    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,16 @@
 //! Ready bytes are the bytes that would be written anew: pages by chance, with and without them.
 
+use std::sync::Arc;
+
 use kit::ManualClock;
 use model::{Family, LayoutBuilder, MetricType, Role, STALE_MARKER, Selection, Symbols};
 use proptest::prelude::*;
 
 use super::*;
-use crate::destination::rules::LabelRules;
-use crate::queue::{Lane, Limits, Order, Origin, Place, Queue};
+use crate::feed::rules::LabelRules;
+use crate::ledger::Ledger;
+use crate::queue::{Limits, Numbers, Order, Origin, Place, Queue};
+use crate::shard::Outlet;
 
 const UNBOUNDED: Limits =
     Limits { samples_max: u64::MAX, bytes_max: u64::MAX, spill_bytes: u64::MAX };
@@ -49,10 +53,8 @@ fn any_value() -> impl Strategy<Value = f64> {
 
 /// A destination's shard, without a destination.
 struct Bench {
-    queue: Arc<Queue>,
     shard: Shard,
-    lane: Lane,
-    ledger: Arc<Ledger>,
+    ledgers: [Arc<Ledger>; 1],
 }
 
 impl Bench {
@@ -60,22 +62,23 @@ impl Bench {
         let ledger = Arc::new(Ledger::default());
         let clock = ManualClock::at(0);
         let queue = Queue::new(UNBOUNDED, Order::OldestFirst, Arc::clone(&ledger), clock, None);
-        let queue = Arc::new(queue);
-        let shard =
-            Shard::new(Arc::clone(&queue), Origin::default(), Encoding::RemoteWrite1, samples_max);
-        let lane = shard.lane;
-        Bench { queue, shard, lane, ledger }
+        let outlet = Outlet::open(&Arc::new(queue), Origin::default(), 1);
+        let (numbers, begun, encoding) =
+            (Numbers::default(), Arc::default(), Encoding::RemoteWrite1);
+        let shard = Shard::new(vec![outlet], numbers, begun, encoding, samples_max);
+        Bench { shard, ledgers: [ledger] }
     }
 
     fn append(&self, page: &Page<'_>) {
-        Appender::new(&self.shard, Encoding::RemoteWrite1, &self.ledger).page(page);
+        Appender::new(&self.shard, Encoding::RemoteWrite1, Books(&self.ledgers)).page(page);
     }
 
     /// What was sealed, decompressed.
     fn plain_blocks(&self) -> Vec<(Counts, Vec<u8>)> {
         self.shard.flush();
         let mut blocks = Vec::new();
-        while let Some(taken) = self.queue.pop(self.lane) {
+        let outlet = &self.shard.outlets[0];
+        while let Some(taken) = outlet.queue.pop(outlet.lane) {
             let Place::Memory(block) = taken.place else { panic!("no disk is configured") };
             blocks.push((block.counts, block.plain_bytes().unwrap().to_vec()));
         }

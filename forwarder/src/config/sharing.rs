@@ -1,0 +1,84 @@
+//! Which destinations are sent the same blocks: those that are durable share one log on disk.
+//!
+//! What makes up a block decides: the series, what is done to them, the encoding, the size. What
+//! becomes of it on its way to a receiver does not.
+
+use model::Rule;
+
+use super::{Config, DestinationConfig};
+use kit::config::Invalid;
+
+impl Config {
+    /// Destinations by the blocks that they are sent, in their order: each list shares a log, or
+    /// is one destination.
+    pub(crate) fn feeds(&self) -> Vec<Vec<usize>> {
+        let mut feeds: Vec<Vec<usize>> = Vec::new();
+        for (at, one) in self.destinations.iter().enumerate() {
+            let same = |feed: &&mut Vec<usize>| {
+                let first = &self.destinations[feed[0]];
+                first.delivery.disk.is_some() && self.difference(first, one).is_none()
+            };
+            match feeds.iter_mut().find(same) {
+                Some(feed) => feed.push(at),
+                None => feeds.push(vec![at]),
+            }
+        }
+        feeds
+    }
+
+    /// Two queues cannot be in one folder, unless they are the same.
+    pub(super) fn check_folders(&self) -> Result<(), Invalid> {
+        let folder = |one: &DestinationConfig| one.delivery.disk.clone().and_then(|d| d.folder);
+        for (at, one) in self.destinations.iter().enumerate() {
+            let Some(taken) = folder(one) else { continue };
+            for other in &self.destinations[..at] {
+                let difference = self.difference(other, one);
+                if let Some(what) = difference.filter(|_| folder(other).as_ref() == Some(&taken)) {
+                    let (folder, one, other) = (taken.display(), &one.name, &other.name);
+                    let message = format!(
+                        "two destinations have their queue in {folder}: {other} and {one} can not \
+                         share it, since they differ in {what}"
+                    );
+                    return Err(Invalid::new("", message));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The first thing in which the blocks of two destinations, or their logs, differ.
+    fn difference(
+        &self,
+        one: &DestinationConfig,
+        other: &DestinationConfig,
+    ) -> Option<&'static str> {
+        let fields =
+            |rules: &[Rule]| -> Vec<_> { rules.iter().map(|rule| rule.fields().clone()).collect() };
+        let (queue, of) = (&one.queue, &other.queue);
+        let routed_alike = self
+            .routes
+            .iter()
+            .all(|route| route.to.contains(&one.name) == route.to.contains(&other.name));
+        let none_best_effort = [one, other].iter().all(|it| it.delivery.best_effort.is_empty());
+        let alike = [
+            ("the encoding of the module", one.encoding == other.encoding),
+            (
+                "the series that routes give them",
+                routed_alike && one.takes_rest == other.takes_rest,
+            ),
+            ("external labels", one.external_labels == other.external_labels),
+            ("write_relabel_configs", fields(&one.relabel) == fields(&other.relabel)),
+            ("whether exemplars and native histograms are sent", one.wants == other.wants),
+            ("the receivers that series are divided between", one.parts == other.parts),
+            ("min_interval", one.delivery.min_interval == other.delivery.min_interval),
+            ("max_interval", one.delivery.max_interval == other.delivery.max_interval),
+            ("best_effort: each sheds on its own", none_best_effort),
+            ("max_samples_per_send", queue.samples_per_block_max == of.samples_per_block_max),
+            ("batch_send_deadline", queue.batch_deadline == of.batch_deadline),
+            ("min_shards", queue.shards_min == of.shards_min),
+            ("max_shards", queue.shards_max == of.shards_max),
+            ("delivery.disk", one.delivery.disk == other.delivery.disk),
+        ];
+        alike.into_iter().find(|(_, alike)| !alike).map(|(what, _)| what)
+    }
+}
