@@ -11,22 +11,27 @@ use testkit::{Config, FakeReceiver, FakeTarget, Reply, config};
 use super::{balanced, check_all_arrived, counting_target, drained};
 use crate::rollcall;
 
-/// Says how often the process is killed, in place of the default.
+/// Says how often the process is killed in each test, in place of the default: a hundred in all.
 const KILLS: &str = "ROLLCALL_TEST_KILLS";
-const KILLS_DEFAULT: usize = 8;
+const KILLS_DEFAULT: usize = 34;
 /// Seeds the moments of the kills; printed when a test fails.
 const SEED: &str = "ROLLCALL_TEST_SEED";
 
 /// One durable destination; its queue outlives the process.
 fn durable(target: &FakeTarget, receiver: &FakeReceiver, queue: &Path, more: &str) -> Config {
     let config = config().global("scrape_interval: 400ms").scrape(target);
-    config.remote_write(&format!(
-        "name: receiver\nurl: {}\nremote_timeout: 1s\n\
+    config.remote_write(&durable_as("receiver", receiver, queue, more))
+}
+
+/// An entry; those that differ in their names and receivers alone share a log.
+fn durable_as(name: &str, receiver: &FakeReceiver, queue: &Path, more: &str) -> String {
+    format!(
+        "name: {name}\nurl: {}\nremote_timeout: 1s\n\
          queue_config: {{ batch_send_deadline: 20ms, max_samples_per_send: 7, min_backoff: 10ms, \
          max_backoff: 50ms }}\n\
          delivery: {{ durability: disk, disk: {{ path: {queue:?}, min_free_size: 1MB{more} }} }}",
         receiver.url()
-    ))
+    )
 }
 
 fn n_kills() -> usize {
@@ -57,7 +62,7 @@ impl Chance {
 /// Returns the scrapes that may be missing: those whose samples had not left the open block.
 async fn kill_again_and_again(
     target: &FakeTarget,
-    receiver: &FakeReceiver,
+    receivers: &[(&str, &FakeReceiver)],
     config: &Config,
 ) -> BTreeSet<usize> {
     let mut chance = Chance::new();
@@ -70,11 +75,13 @@ async fn kill_again_and_again(
         let served = target.n_requests();
         may_miss.extend(served.saturating_sub(2)..served);
     }
-    receiver.accept();
+    receivers.iter().for_each(|(_, receiver)| receiver.accept());
     let app = rollcall().config(config).start().await;
     target.wait_for_more_requests(2).await;
-    drained(&app, "receiver").await;
-    app.stop_expecting(&["receiver"]).await;
+    for (name, _) in receivers {
+        drained(&app, name).await;
+    }
+    app.stop_expecting(&receivers.iter().map(|(name, _)| *name).collect::<Vec<_>>()).await;
     may_miss
 }
 
@@ -111,7 +118,7 @@ async fn a_process_that_is_killed_at_any_moment_loses_nothing_that_left_the_open
     })
     .await;
     let config = durable(&target, &receiver, queue.path(), "");
-    let may_miss = kill_again_and_again(&target, &receiver, &config).await;
+    let may_miss = kill_again_and_again(&target, &[("receiver", &receiver)], &config).await;
     check_arrivals(&receiver, target.n_requests(), &may_miss, n_kills());
 }
 
@@ -121,8 +128,51 @@ async fn a_backlog_survives_every_kill_while_the_receiver_is_down() {
     let receiver = FakeReceiver::refusing(Reply::status(503)).await;
     // Nothing of it stays in memory: all of it is read back.
     let config = durable(&target, &receiver, queue.path(), ", fsync: always, memory_size: 1B");
-    let may_miss = kill_again_and_again(&target, &receiver, &config).await;
+    let may_miss = kill_again_and_again(&target, &[("receiver", &receiver)], &config).await;
     check_arrivals(&receiver, target.n_requests(), &may_miss, n_kills());
+}
+
+#[tokio::test]
+async fn those_who_share_a_log_survive_every_kill_each_in_its_own_place() {
+    let (target, queue) = (counting_target().await, tempfile::tempdir().unwrap());
+    let down = FakeReceiver::refusing(Reply::status(503)).await;
+    let slow = FakeReceiver::answering(|_, nth| match nth % 3 {
+        0 => Reply::closed(),
+        _ => Reply::status(204).after(Duration::from_millis(50)),
+    })
+    .await;
+    let more = ", memory_size: 1B";
+    let config = durable(&target, &down, queue.path(), more);
+    let config = config.remote_write(&durable_as("slow", &slow, queue.path(), more));
+    let receivers = [("receiver", &down), ("slow", &slow)];
+    let may_miss = kill_again_and_again(&target, &receivers, &config).await;
+    for receiver in [&down, &slow] {
+        check_arrivals(receiver, target.n_requests(), &may_miss, n_kills());
+    }
+    let places = ["receiver.cursor", "slow.cursor"].map(|place| queue.path().join(place).exists());
+    assert_eq!(places, [true, true], "they did not share the log");
+}
+
+#[tokio::test]
+async fn an_open_block_is_on_disk_in_time_whatever_its_receiver_does() {
+    let (target, queue) = (counting_target().await, tempfile::tempdir().unwrap());
+    let receiver = FakeReceiver::refusing(Reply::never()).await;
+    // Nothing but the interval would seal a block: it has room, and time.
+    let config = durable(&target, &receiver, queue.path(), ", write_interval: 20ms");
+    let yaml = config.yaml().replace("batch_send_deadline: 20ms", "batch_send_deadline: 1h");
+    let yaml = yaml.replace("max_samples_per_send: 7", "max_samples_per_send: 10000");
+    let app = rollcall().yaml(&yaml).start().await;
+    target.wait_for_more_requests(6).await;
+    app.kill().await;
+    let served = target.n_requests();
+    receiver.accept();
+    let app = rollcall().yaml(&yaml).start().await;
+    target.wait_for_more_requests(2).await;
+    let view = app.json("/api/v1/forwarders").await["data"]["destinations"][0].clone();
+    assert!(view["recovered"]["samples"].as_u64().unwrap() >= 4 * 7, "{view}");
+    app.stop_expecting(&["receiver"]).await;
+    let may_miss = (served - 2..served).collect();
+    check_arrivals(&receiver, target.n_requests(), &may_miss, 1);
 }
 
 #[tokio::test]
