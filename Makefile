@@ -3,13 +3,14 @@
 CARGO ?= cargo
 # More flags for `make bench` and `make bench-status`, such as `--window 20` or `--rival NAME=PATH`.
 ARGS ?=
-# How long `make properties` lasts, and the seed that it starts from; none: another each time.
-MINUTES ?= 10
+# How long `make properties` (ten if nothing is said) and `make soak` (sixty) last; the seed that the
+# former starts from, none: another each time.
+MINUTES ?=
 SEED ?=
 BENCH = $(CARGO) run --release --locked -p bench --
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check properties fmt lint golden tools bench bench-modes bench-parts bench-status fuzz
+.PHONY: help run test check properties fmt lint golden tools bench bench-modes bench-parts bench-status soak fuzz
 
 help:    ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -23,10 +24,10 @@ test: tools fmt lint ## Install what tests need if it is missing, then prove eve
 check: fmt lint test ## Everything CI runs, cheapest first
 
 properties: tools ## All properties by chance for MINUTES (10), with real clients; SEED= repeats a run
-	ROLLCALL_PROPERTY_SECONDS=$$(($(MINUTES) * 60)) ROLLCALL_SEED=$(SEED) \
+	ROLLCALL_PROPERTY_SECONDS=$$(($(or $(MINUTES),10) * 60)) ROLLCALL_SEED=$(SEED) \
 	  $(CARGO) test --locked -p rollcall --test suite -- --nocapture \
 	  status::properties status::storm status::races status::crowd watch
-	PROPTEST_CASES=$$(($(MINUTES) * 2000)) \
+	PROPTEST_CASES=$$(($(or $(MINUTES),10) * 2000)) \
 	  $(CARGO) test --locked -p status-sink --lib -- --nocapture orders properties
 
 fmt:     ## Is the code formatted?
@@ -45,8 +46,10 @@ tools:   ## Programs that tests run against: Debian packages, and kubectl
 release:
 	$(CARGO) build --release --locked -p rollcall
 
-bench: release ## CPU and memory beside vmagent and Prometheus on the same fleet (six minutes)
+bench: release ## CPU and memory beside vmagent and Prometheus on the same fleet; queues (twelve minutes)
 	$(BENCH) scrape $(ARGS)
+	$(BENCH) queue
+	$(CARGO) run --release --locked -p forwarder --example drain_rate -- 100
 
 bench-modes: release ## The same for plain text, 2.0, status routes, churn, larger fleets, one huge page
 	$(BENCH) scrape --no-gzip $(ARGS)
@@ -64,6 +67,9 @@ bench-parts: ## Time and instructions of each part of a sample's way, alone (nee
 bench-status: release ## The status center beside etcd and Redis
 	$(CARGO) build --release --locked -p status-sink --example rates
 	$(BENCH) status $(ARGS)
+
+soak: release ## An hour of failing receivers, disks and processes; MINUTES= for less
+	$(BENCH) soak --minutes $(or $(MINUTES),60)
 
 fuzz:    ## Feed each exposition format with noise, ten minutes each (needs nightly and cargo-fuzz)
 	for format in text openmetrics protobuf; do \

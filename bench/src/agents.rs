@@ -22,6 +22,8 @@ pub(crate) struct Job<'a> {
     pub(crate) remote_write_url: &'a str,
     /// Remote write 2.0 instead of 1.0 (only where the agent can).
     pub(crate) second: bool,
+    /// Destinations in place of the one at `remote_write_url`, for rollcall alone.
+    pub(crate) destinations: Option<&'a str>,
     /// More lines of configuration, for rollcall alone (routes, kinds).
     pub(crate) routing: Option<&'a str>,
 }
@@ -139,7 +141,9 @@ impl Kind {
         if self == Kind::Rollcall && !gzip {
             text.push_str("    enable_compression: false\n");
         }
-        if self != Kind::Vmagent {
+        if let (Kind::Rollcall, Some(destinations)) = (self, job.destinations) {
+            text.push_str(destinations);
+        } else if self != Kind::Vmagent {
             text.push_str(&format!(
                 "remote_write:\n  - url: {remote_write_url}\n    name: reports\n"
             ));

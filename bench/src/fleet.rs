@@ -13,6 +13,26 @@ use crate::process::Process;
 /// How long fleet and sink may take until they answer.
 const START_PATIENCE: Duration = Duration::from_secs(20);
 
+/// Which fleet, and how long it is looked at.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Shape {
+    /// The rollcall binary, also used to simulate the fleet.
+    #[arg(long, default_value = "target/release/rollcall")]
+    pub(crate) rollcall: PathBuf,
+    /// Hosts of the fleet.
+    #[arg(long, default_value_t = 256)]
+    pub(crate) hosts: usize,
+    /// Virtual machines a host.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) vms: usize,
+    /// Seconds between scrapes.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) interval: u64,
+    /// Seconds to measure; rounded up to whole intervals.
+    #[arg(long, default_value_t = 60)]
+    pub(crate) window: u64,
+}
+
 /// A running `rollcall simulate`.
 #[derive(Debug)]
 pub(crate) struct Fleet {

@@ -55,6 +55,34 @@ impl Process {
         })
     }
 
+    /// Its id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Open files.
+    pub(crate) fn files(&self) -> anyhow::Result<usize> {
+        self.entries("fd")
+    }
+
+    /// Threads.
+    pub(crate) fn threads(&self) -> anyhow::Result<usize> {
+        self.entries("task")
+    }
+
+    /// Bytes that it had written to disks, or will when the system likes to.
+    pub(crate) fn written_bytes(&self) -> anyhow::Result<u64> {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.child.id()))
+            .with_context(|| format!("{} has ended", self.name))?;
+        let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+        line.and_then(|bytes| bytes.trim().parse().ok()).context("read write_bytes")
+    }
+
+    fn entries(&self, of: &str) -> anyhow::Result<usize> {
+        let folder = format!("/proc/{}/{of}", self.child.id());
+        Ok(fs::read_dir(folder).with_context(|| format!("{} has ended", self.name))?.count())
+    }
+
     /// Asks it to stop (SIGTERM), and kills it when it does not within `patience`.
     pub(crate) fn stop(mut self, patience: Duration) -> anyhow::Result<()> {
         let pid = self.child.id().to_string();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use crate::agents::{Agent, Job};
-use crate::fleet::{Fleet, Received, Sink};
+use crate::fleet::{Fleet, Received, Shape, Sink};
 use crate::process::Process;
 use crate::table;
 
@@ -23,21 +23,8 @@ const MISSING_SHARE_MAX: f64 = 0.02;
 /// What to measure.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// The rollcall binary, also used to simulate the fleet.
-    #[arg(long, default_value = "target/release/rollcall")]
-    rollcall: PathBuf,
-    /// Hosts of the fleet.
-    #[arg(long, default_value_t = 256)]
-    hosts: usize,
-    /// Virtual machines a host.
-    #[arg(long, default_value_t = 200)]
-    vms: usize,
-    /// Seconds between scrapes.
-    #[arg(long, default_value_t = 5)]
-    interval: u64,
-    /// Seconds to measure; rounded up to whole intervals.
-    #[arg(long, default_value_t = 60)]
-    window: u64,
+    #[command(flatten)]
+    shape: Shape,
     /// Ask targets for plain text instead of gzip.
     #[arg(long)]
     no_gzip: bool,
@@ -75,7 +62,7 @@ struct Cost {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let routing = options.routing.as_deref().map(std::fs::read_to_string).transpose()?;
     let routing = routing.as_deref().map(our_sections);
-    let mut agents = vec![Agent::rollcall(&options.rollcall)];
+    let mut agents = vec![Agent::rollcall(&options.shape.rollcall)];
     if !options.alone {
         agents.extend(Agent::rivals(&options.rival)?);
     }
@@ -86,9 +73,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     println!(
         "{} hosts, {} VMs a host, every {} s, {}, remote write {}\n",
-        options.hosts,
-        options.vms,
-        options.interval,
+        options.shape.hosts,
+        options.shape.vms,
+        options.shape.interval,
         if options.no_gzip { "plain text" } else { "gzip" },
         if options.second { "2.0 (rivals 1.0)" } else { "1.0" },
     );
@@ -97,19 +84,25 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 
 fn measure(agent: &Agent, options: &Options, routing: Option<&str>) -> anyhow::Result<Cost> {
     let folder = tempfile::tempdir()?;
-    let fleet =
-        Fleet::start(&options.rollcall, options.hosts, options.vms, &options.fleet, folder.path())?;
+    let fleet = Fleet::start(
+        &options.shape.rollcall,
+        options.shape.hosts,
+        options.shape.vms,
+        &options.fleet,
+        folder.path(),
+    )?;
     let sink = Sink::start(folder.path())?;
     let job = Job {
         targets_file: &fleet.targets_file,
-        interval_s: options.interval,
+        interval_s: options.shape.interval,
         gzip: !options.no_gzip,
         remote_write_url: &sink.url(),
         second: options.second && agent.is_rollcall(),
+        destinations: None,
         routing: routing.filter(|_| agent.is_rollcall()),
     };
     let process = agent.start(&job, folder.path())?;
-    sleep(Duration::from_secs(options.interval * WARM_UP_ROUNDS));
+    sleep(Duration::from_secs(options.shape.interval * WARM_UP_ROUNDS));
     let result = observe(agent, &process, &fleet, &sink, options);
     if result.is_err() {
         show_log(folder.path());
@@ -125,11 +118,11 @@ fn observe(
     sink: &Sink,
     options: &Options,
 ) -> anyhow::Result<Cost> {
-    let rounds = options.window.div_ceil(options.interval);
+    let rounds = options.shape.window.div_ceil(options.shape.interval);
     let (before, fleet_before) = (process.usage()?, fleet.cpu_s()?);
     let (received_before, start) = (sink.received()?, Instant::now());
     let mut rss_bytes = 0;
-    while start.elapsed() < Duration::from_secs(rounds * options.interval) {
+    while start.elapsed() < Duration::from_secs(rounds * options.shape.interval) {
         sleep(Duration::from_millis(500));
         rss_bytes = rss_bytes.max(process.usage()?.rss_bytes);
     }
@@ -197,7 +190,7 @@ fn print_table(costs: &[Cost], options: &Options) -> anyhow::Result<()> {
         "all arrived",
     ];
     table::print(&header, &rows);
-    println!("\nwindow {} s; CPU = user + system of the whole process", options.window);
+    println!("\nwindow {} s; CPU = user + system of the whole process", options.shape.window);
     Ok(())
 }
 

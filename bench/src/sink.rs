@@ -142,7 +142,7 @@ impl Counts {
 }
 
 /// The timestamp of a `Sample { 1: double value, 2: int64 timestamp }`.
-fn timestamp_ms(sample: &[u8]) -> Option<u64> {
+pub(crate) fn timestamp_ms(sample: &[u8]) -> Option<u64> {
     let rest = match sample.split_first()? {
         (9, rest) => rest.get(8..)?,
         _ => sample,
@@ -152,7 +152,7 @@ fn timestamp_ms(sample: &[u8]) -> Option<u64> {
 }
 
 /// The length-delimited fields of a protobuf message: `(field number, bytes)`.
-struct Fields<'a>(&'a [u8]);
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
     type Item = (u64, &'a [u8]);
