@@ -55,6 +55,8 @@ pub(crate) struct Destination {
     pub(crate) clock: Arc<dyn Clock>,
     /// Told when waiting for the queue to empty is over: it is empty, or there was no more time.
     pub(crate) abandoned: CancellationToken,
+    /// Told when a successor may begin: everything is where it finds it.
+    pub(crate) ended: CancellationToken,
     /// Told when the destination takes no more samples.
     pub(crate) stopping: CancellationToken,
     /// Whether a block was left on disk at the end: none behind it is sent either.
@@ -111,6 +113,7 @@ impl Destination {
             rates: Mutex::default(),
             clock: Arc::clone(common.clock),
             abandoned: CancellationToken::new(),
+            ended: CancellationToken::new(),
             stopping: CancellationToken::new(),
             left: AtomicBool::new(false),
             sending: Mutex::new(sending),
@@ -141,7 +144,7 @@ impl Destination {
         stored: Option<(Stored, FormerLogs)>,
         before: Option<&Arc<Self>>,
     ) {
-        let before = before.map(|before| Before::Ended(before.abandoned.clone()));
+        let before = before.map(|before| Before::Ended(before.ended.clone()));
         if let Some(stored) = stored {
             let sent: Vec<_> = (0..self.config.parts).map(|_| CancellationToken::new()).collect();
             if self.keeps_order() {
@@ -224,6 +227,7 @@ impl Destination {
     pub(crate) fn end(&self) {
         self.shards.store(0, Ordering::Relaxed);
         self.abandoned.cancel();
+        self.ended.cancel();
     }
 
     /// How many shards send now.

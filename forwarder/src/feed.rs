@@ -114,7 +114,11 @@ impl Feed {
         });
         let members = members.collect::<Result<Vec<_>, BuildError>>()?;
         let mut stored = match &keeper {
-            Some(keeper) => open_log(&members, keeper, &config, around)?,
+            Some(keeper) => {
+                let before = configs.iter().filter_map(|config| before(&config.name));
+                let after = before.map(|before| before.ended.clone()).collect();
+                open_log(&members, keeper, &config, after, around)?
+            }
             None => Vec::new(),
         }
         .into_iter();
@@ -378,6 +382,7 @@ fn open_log(
     members: &[Arc<Destination>],
     keeper: &Keeper,
     config: &DestinationConfig,
+    after: Vec<CancellationToken>,
     around: &Surroundings<'_>,
 ) -> Result<Vec<(Stored, FormerLogs)>, BuildError> {
     let disk = config.delivery.disk.as_ref().expect("there is a keeper for it");
@@ -388,6 +393,7 @@ fn open_log(
         limits: disk.limits.clone(),
         fsync: disk.fsync,
         known: Arc::clone(around.known),
+        after,
     };
     let readers = members.iter().map(|member| member.reader(&member.queue)).collect();
     let told = keeper.start(config.clone(), readers, Arc::clone(around.clock));

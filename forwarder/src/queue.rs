@@ -136,6 +136,11 @@ impl Numbers {
         *next += 1;
         push(number);
     }
+
+    /// The number that is given next: blocks with smaller ones are in every queue by now.
+    pub(crate) fn next(&self) -> Number {
+        Number(*self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 // === impl Load ===

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use kit::{Chain, Clock};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{Limits, Log, OpenError, Recovery, Waits};
@@ -31,6 +32,8 @@ const TICK: Duration = Duration::from_secs(1);
 const IN_USE_TICK: Duration = Duration::from_millis(20);
 /// A log in use for longer is not a reload's: somebody else has it, and that is a failure.
 const IN_USE_PATIENCE: Duration = Duration::from_secs(10);
+/// For so long a log that is to be closed is waited for, if blocks are in memory alone.
+const LAST_PATIENCE: Duration = Duration::from_secs(15);
 /// Blocks written before readers are looked after again.
 const BATCH: usize = 64;
 /// How long the end may take: what is in memory is written, and everything synced.
@@ -41,7 +44,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) struct Keeper(Arc<Shared>);
 
 /// What a keeper keeps, and where.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct KeeperConfig {
     pub(crate) folder: PathBuf,
     pub(crate) used: Use,
@@ -49,6 +52,8 @@ pub(crate) struct KeeperConfig {
     pub(crate) fsync: Fsync,
     /// The names of all places that some destination of the configuration may have.
     pub(crate) known: Arc<BTreeSet<String>>,
+    /// The log is not opened before these are told: predecessors write what they have.
+    pub(crate) after: Vec<CancellationToken>,
 }
 
 /// What is done with a log.
@@ -329,7 +334,7 @@ impl Worker {
 
     /// Opens the log, however often that fails; `None` if the end comes first.
     fn open(&mut self, tell: &[mpsc::Sender<Opened>]) -> Option<Log> {
-        let (mut told, began) = (false, Instant::now());
+        let (mut told, began, mut closing) = (false, Instant::now(), None::<Instant>);
         loop {
             let pause = match self.try_open() {
                 Ok((log, recovery)) => {
@@ -342,7 +347,11 @@ impl Worker {
                     self.works();
                     return Some(log);
                 }
-                Err(OpenError::InUse { .. }) if began.elapsed() < IN_USE_PATIENCE => IN_USE_TICK,
+                Err(OpenError::InUse { .. })
+                    if began.elapsed() < IN_USE_PATIENCE || closing.is_some() =>
+                {
+                    IN_USE_TICK
+                }
                 Err(failed) => {
                     self.failed(&failed);
                     if !std::mem::replace(&mut told, true) {
@@ -354,14 +363,21 @@ impl Worker {
                 }
             };
             if self.shared.inbox().is_closing {
-                return None;
+                let since = closing.get_or_insert_with(Instant::now);
+                let unwritten = self.readers.iter().any(|reader| reader.queue.unwritten() > 0);
+                if pause != IN_USE_TICK || !unwritten || since.elapsed() > LAST_PATIENCE {
+                    return None;
+                }
             }
             drop(self.shared.wait(Some(pause)));
         }
     }
 
     fn try_open(&self) -> Result<(Log, Recovery), OpenError> {
-        let KeeperConfig { folder, used, limits, known, .. } = &self.config;
+        let KeeperConfig { folder, used, limits, known, after, .. } = &self.config;
+        if !after.iter().all(CancellationToken::is_cancelled) {
+            return Err(OpenError::InUse { folder: folder.clone() });
+        }
         let names: Vec<&str> = self.readers.iter().map(|reader| &*reader.name).collect();
         match used {
             Use::Current => Log::open(folder, limits.clone(), &names, known),
@@ -428,10 +444,12 @@ impl Worker {
         true
     }
 
-    /// The block that is to be written next: the oldest that any queue wants to be on disk.
+    /// The block that is to be written next: the oldest that any queue wants to be on disk. One
+    /// that is just being given to the queues waits until all have it.
     fn next_unwritten(&self) -> Option<(Number, Block, Origin)> {
+        let given = self.shared.numbers.next();
         let next = self.readers.iter().filter_map(|reader| reader.queue.next_unwritten());
-        next.min_by_key(|(number, ..)| *number)
+        next.filter(|(number, ..)| *number < given).min_by_key(|(number, ..)| *number)
     }
 
     fn acknowledge(&mut self, log: &mut Log) {
