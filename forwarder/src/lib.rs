@@ -39,6 +39,8 @@ use kit::Clock;
 use kit::metrics::SelfMetrics;
 use model::BatchSink;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
@@ -59,6 +61,11 @@ use router::{Entry, EntryId, Router, Table};
 const LAST_FLUSH: Duration = Duration::from_secs(60);
 /// The same, when its successor goes on from the disk.
 const HAND_OVER: Duration = Duration::from_secs(5);
+
+/// How long a batch may be under way from the router to destinations: far longer than it takes.
+const BATCH_WITHIN: Duration = Duration::from_secs(10);
+/// Between two looks whether one is.
+const UNUSED_TICK: Duration = Duration::from_millis(1);
 
 /// What the forwarder is given by others.
 pub struct Parts {
@@ -178,14 +185,15 @@ impl Forwarder {
             takes_rest: feed.config.takes_rest,
         });
         let entries = self.builtin.iter().cloned().chain(entries).collect();
-        self.router.follow(Table::new(entries, config.data_types.clone(), &config.routes));
+        let table = Table::new(entries, config.data_types.clone(), &config.routes);
+        let unused = self.when_unused(self.router.follow(table));
         for (_, old) in feeds.iter().filter(|(_, old)| !contains(&next, old)) {
             let goes_on = |old: &Arc<Destination>| {
                 let mut all = config.destinations.iter();
                 all.any(|new| new.goes_on_from_disk_of(&old.config))
             };
             let within = if old.members.iter().any(goes_on) { HAND_OVER } else { LAST_FLUSH };
-            self.send_away(Arc::clone(old), within);
+            self.send_away(Arc::clone(old), within, &unused);
         }
         let destinations = config.destination_names().filter_map(|name| {
             let mut members = next.iter().flat_map(|(_, feed)| &feed.members);
@@ -240,13 +248,36 @@ impl Forwarder {
     /// Ends those of `next` that were started for a configuration that failed.
     fn take_back(&self, next: &[(EntryId, Arc<Feed>)], running: &[(EntryId, Arc<Feed>)]) {
         for (_, started) in next.iter().filter(|(_, started)| !contains(running, started)) {
-            self.send_away(Arc::clone(started), LAST_FLUSH);
+            let nobody_uses_it = CancellationToken::new();
+            nobody_uses_it.cancel();
+            self.send_away(Arc::clone(started), LAST_FLUSH, &nobody_uses_it);
         }
     }
 
-    fn send_away(&self, feed: Arc<Feed>, within: Duration) {
+    /// Told when no batch is under way any more by what this table says.
+    fn when_unused(&self, table: Arc<Table>) -> CancellationToken {
+        let unused = CancellationToken::new();
+        let tell = unused.clone();
+        self.leaving.spawn_on(
+            async move {
+                let began = Instant::now();
+                while Arc::strong_count(&table) > 1 && began.elapsed() < BATCH_WITHIN {
+                    tokio::time::sleep(UNUSED_TICK).await;
+                }
+                tell.cancel();
+            },
+            &self.tasks,
+        );
+        unused
+    }
+
+    fn send_away(&self, feed: Arc<Feed>, within: Duration, unused: &CancellationToken) {
         info!(destination = %feed.names(), "ending");
-        let ended = async move { feed.stop(within).await };
+        let unused = unused.clone();
+        let ended = async move {
+            unused.cancelled().await;
+            feed.stop(within).await;
+        };
         self.leaving.spawn_on(ended, &self.tasks);
     }
 

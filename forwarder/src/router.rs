@@ -48,9 +48,10 @@ impl Router {
         Router { table: ArcSwap::from_pointee(table), unrouted: AtomicU64::new(0) }
     }
 
-    /// Routes by another table from the next batch on.
-    pub(crate) fn follow(&self, table: Table) {
-        self.table.store(Arc::new(table));
+    /// Routes by another table from the next batch on. The one before: whoever is about to give a
+    /// batch by it holds it too.
+    pub(crate) fn follow(&self, table: Table) -> Arc<Table> {
+        self.table.swap(Arc::new(table))
     }
 
     /// Samples that went nowhere.

@@ -17,8 +17,8 @@ use kit::config::yaml;
 use kit::metrics::SelfMetrics;
 use kit::{Clock, ManualClock};
 use model::{
-    Batch, Family, Labels, Layout, LayoutBuilder, Memo, MetricType, Outcome, Role, Samples,
-    Selection, Source, Symbols,
+    Batch, BatchSink, Family, Labels, Layout, LayoutBuilder, Memo, MetricType, Outcome, Role,
+    Samples, Selection, Source, Symbols,
 };
 use testkit::{DEADLINE, wait_until};
 
@@ -75,10 +75,19 @@ impl World {
 
     /// With this folder for queues on disk.
     fn start_in(text: &str, storage: &Path) -> World {
+        World::start_with(text, storage, Vec::new())
+    }
+
+    /// With sinks of other parts.
+    fn start_with(
+        text: &str,
+        storage: &Path,
+        builtin: Vec<(&'static str, Arc<dyn BatchSink>)>,
+    ) -> World {
         let clock = ManualClock::at(NOW_MS);
         let metrics = SelfMetrics::new();
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
-        let (metrics_of, builtin, storage) = (metrics.clone(), Vec::new(), storage.into());
+        let (metrics_of, storage) = (metrics.clone(), storage.into());
         let parts = Parts { clock: shared, metrics: metrics_of, builtin, storage };
         let forwarder = Forwarder::start(config(text), parts).unwrap();
         World { forwarder, metrics, clock, symbols: Symbols::new() }

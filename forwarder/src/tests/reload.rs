@@ -81,3 +81,44 @@ async fn a_route_to_a_part_that_is_not_there_changes_nothing() {
     receiver.wait_for_samples(&[], 5).await;
     world.stop().await;
 }
+
+/// A sink before all others, where batches wait until they are let go.
+struct Gate {
+    waits: std::sync::mpsc::Sender<()>,
+    go: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl BatchSink for Gate {
+    fn accept(&self, _: &Batch, _: &[Selection], _: &mut Memo) {
+        self.waits.send(()).unwrap();
+        self.go.lock().unwrap().recv().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_is_under_way_during_a_reload_is_not_lost() {
+    let receiver = FakeReceiver::accepting().await;
+    let text = |header: &str| {
+        format!(
+            "remote_write: [{{ name: r, url: {:?}, headers: {{ X: {header} }}, \
+             queue_config: {{ batch_send_deadline: 5ms }} }}]",
+            receiver.url()
+        )
+    };
+    let ((waits, waiting), (let_go, go)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+    let gate: Arc<dyn BatchSink> = Arc::new(Gate { waits, go: std::sync::Mutex::new(go) });
+    let world = World::start_with(&text("one"), Path::new("no-storage"), vec![("gate", gate)]);
+    let mut target = world.target("a", 10);
+    let world = &world;
+    std::thread::scope(|threads| {
+        threads.spawn(move || world.scrape(&mut target, 1));
+        waiting.recv().unwrap();
+        world.forwarder.apply(config(&text("two"))).unwrap();
+        // A stop would come at once: time for it to come too early.
+        std::thread::sleep(Duration::from_millis(50));
+        let_go.send(()).unwrap();
+    });
+    receiver.wait_for_samples(&[], 10).await;
+    let account = world.settled("r").await;
+    assert_eq!((account.delivered.samples, account.dropped_in_all().total()), (10, 0));
+}
