@@ -58,6 +58,7 @@ bench-modes: release ## The same for plain text, 2.0, status routes, churn, larg
 	$(BENCH) scrape --fleet=--churn=5 $(ARGS)
 	$(BENCH) scrape --alone --hosts 64 $(ARGS)
 	$(BENCH) scrape --alone --hosts 1000 $(ARGS)
+	$(BENCH) scrape --alone --hosts 4096 --interval 30 $(ARGS)
 	$(BENCH) scrape --hosts 1 --vms 100000 --interval 15 $(ARGS)
 
 bench-parts: ## Time and instructions of each part of a sample's way, alone (needs valgrind)

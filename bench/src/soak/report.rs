@@ -117,7 +117,7 @@ impl Report {
         let Look { rss_bytes, files, threads, cpu_s, .. } = *look;
         let life_age = self.life_began.elapsed();
         self.looks.push(Seen { life, life_age, rss_bytes, files, threads, cpu_s });
-        if self.looks.len() % 60 == 0 {
+        if self.looks.len().is_multiple_of(60) {
             let queued = look.accounts.iter().map(|(name, one)| format!("{name} {}", one.queued));
             println!(
                 "{:>5.0} s: life {life}, {:.0} MB, {files} files, {threads} threads, queued: {}",
