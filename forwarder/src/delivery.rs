@@ -173,15 +173,15 @@ impl<'d> Delivery<'d> {
     /// wait for its receiver if a successor can go on from the disk.
     async fn wait(&self, wait: Duration) -> bool {
         let Destination { abandoned, stopping, .. } = self.destination;
-        let durable = self.destination.is_durable();
+        let leaves = self.destination.may_leave_queue();
         if !wait.is_zero() {
             tokio::select! {
                 () = sleep(wait) => {}
                 () = abandoned.cancelled() => {}
-                () = stopping.cancelled(), if durable => {}
+                () = stopping.cancelled(), if leaves => {}
             }
         }
-        !(abandoned.is_cancelled() || durable && stopping.is_cancelled())
+        !(abandoned.is_cancelled() || leaves && stopping.is_cancelled())
     }
 
     /// Brings a block into the form the module wants, without samples that are too old by now.

@@ -209,8 +209,16 @@ impl Destination {
         self.queue.keeper().is_some()
     }
 
-    /// Sends what is queued for `deadline` at most, when nothing more comes. A durable destination
-    /// does not wait for a receiver that is in trouble.
+    /// Whether a successor can go on from the disk with what is queued. Not while the disk refuses
+    /// it: then blocks are in memory alone, and leave with the process as any others do.
+    pub(crate) fn may_leave_queue(&self) -> bool {
+        let is_failing = |keeper: &Keeper| keeper.stats().failing.load(Ordering::Relaxed);
+        self.queue.keeper().is_some_and(|keeper| !is_failing(keeper))
+    }
+
+    /// Sends what is queued for `deadline` at most, when nothing more comes. A destination that
+    /// [may leave it on disk](Destination::may_leave_queue) does not wait for a receiver that is in
+    /// trouble.
     pub(crate) async fn finish(&self, deadline: Duration) {
         self.stopping.cancel();
         let mut senders: Vec<TaskTracker> =

@@ -190,7 +190,7 @@ impl Forwarder {
         for (_, old) in feeds.iter().filter(|(_, old)| !contains(&next, old)) {
             let goes_on = |old: &Arc<Destination>| {
                 let mut all = config.destinations.iter();
-                all.any(|new| new.goes_on_from_disk_of(&old.config))
+                old.may_leave_queue() && all.any(|new| new.goes_on_from_disk_of(&old.config))
             };
             let within = if old.members.iter().any(goes_on) { HAND_OVER } else { LAST_FLUSH };
             self.send_away(Arc::clone(old), within, &unused);

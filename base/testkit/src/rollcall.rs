@@ -269,7 +269,12 @@ impl Rollcall {
 
     /// Writes a new configuration and asks for a reload over HTTP; status and body of the answer.
     pub async fn reload(&self, config: &Config) -> (u16, String) {
-        self.write_config(&config.yaml());
+        self.reload_yaml(&config.yaml()).await
+    }
+
+    /// As [`Rollcall::reload`], with the text of a configuration.
+    pub async fn reload_yaml(&self, yaml: &str) -> (u16, String) {
+        self.write_config(yaml);
         let response = self.client.post(self.url("/-/reload")).send().await;
         let response = response.expect("POST /-/reload");
         (response.status().as_u16(), response.text().await.expect("read the answer"))

@@ -294,6 +294,34 @@ async fn a_disk_without_room_leaves_blocks_in_memory_and_is_seen() {
     check_all_arrived(&receiver, n_scrapes);
 }
 
+#[tokio::test]
+async fn a_reload_while_the_disk_has_no_room_loses_nothing() {
+    let (target, queue) = (counting_target().await, tempfile::tempdir().unwrap());
+    let receiver = FakeReceiver::refusing(Reply::status(503)).await;
+    let full = |sent: usize| {
+        let yaml = durable(&target, &receiver, queue.path(), "").yaml();
+        let yaml = yaml.replace("min_free_size: 1MB", "min_free_size: 1EB");
+        yaml.replace("max_samples_per_send: 7", &format!("max_samples_per_send: {sent}"))
+    };
+    let app = rollcall().yaml(&full(7)).start().await;
+    for sent in [8, 9] {
+        app.wait_for_metrics("blocks wait that are not on disk", |metrics| {
+            let unwritten = "rollcall_forward_disk_unwritten_blocks";
+            metrics.sum(unwritten, &[("destination", "receiver")]) > 1.0
+        })
+        .await;
+        let (status, body) = app.reload_yaml(&full(sent)).await;
+        assert_eq!(status, 200, "{body}");
+    }
+    target.wait_for_more_requests(2).await;
+    receiver.accept();
+    drained(&app, "receiver").await;
+    target.wait_for_more_requests(2).await;
+    let n_scrapes = target.n_requests() - 1;
+    app.stop_expecting(&["receiver"]).await;
+    check_all_arrived(&receiver, n_scrapes);
+}
+
 /// A script that runs our program with a small file system of its own at `queue`.
 fn with_little_disk(folder: &Path, queue: &Path) -> std::path::PathBuf {
     let script = folder.join("rollcall-with-little-disk");
