@@ -107,7 +107,7 @@ impl Reader {
     }
 }
 
-/// Inflates a compressed body as an answer's. Says how long the page is.
+/// Inflates a gzip body as that of an answer. Returns how many bytes the page has.
 ///
 /// # Errors
 /// When it is no gzip.

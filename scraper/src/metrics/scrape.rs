@@ -45,7 +45,7 @@ pub(crate) struct MemoryMetrics {
     pub(crate) lines: Gauge,
     /// The series of each target.
     pub(crate) layouts: Gauge,
-    /// Label pairs, which all targets share.
+    /// Label pairs, which all targets share; as of the last time that a target's series changed.
     pub(crate) label_pairs: Gauge,
 }
 
