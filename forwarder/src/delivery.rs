@@ -173,15 +173,18 @@ impl<'d> Delivery<'d> {
     /// wait for its receiver if a successor can go on from the disk.
     async fn wait(&self, wait: Duration) -> bool {
         let Destination { abandoned, stopping, .. } = self.destination;
-        let leaves = self.destination.may_leave_queue();
-        if !wait.is_zero() {
-            tokio::select! {
-                () = sleep(wait) => {}
-                () = abandoned.cancelled() => {}
-                () = stopping.cancelled(), if leaves => {}
+        let left = async {
+            stopping.cancelled().await;
+            if !self.destination.may_leave_queue().await {
+                std::future::pending::<()>().await;
             }
+        };
+        tokio::select! {
+            biased;
+            () = abandoned.cancelled() => false,
+            () = left => false,
+            () = sleep(wait) => true,
         }
-        !(abandoned.is_cancelled() || leaves && stopping.is_cancelled())
     }
 
     /// Brings a block into the form the module wants, without samples that are too old by now.

@@ -209,11 +209,14 @@ impl Destination {
         self.queue.keeper().is_some()
     }
 
-    /// Whether a successor can go on from the disk with what is queued. Not while the disk refuses
-    /// it: then blocks are in memory alone, and leave with the process as any others do.
-    pub(crate) fn may_leave_queue(&self) -> bool {
-        let is_failing = |keeper: &Keeper| keeper.stats().failing.load(Ordering::Relaxed);
-        self.queue.keeper().is_some_and(|keeper| !is_failing(keeper))
+    /// Makes sure that a successor can go on from the disk with what is queued. It can not while
+    /// the disk refuses it: then blocks are in memory alone, and leave with the process as any
+    /// others do.
+    pub(crate) async fn may_leave_queue(&self) -> bool {
+        match self.queue.keeper() {
+            Some(keeper) => keeper.write_all().await,
+            None => false,
+        }
     }
 
     /// Sends what is queued for `deadline` at most, when nothing more comes. A destination that
@@ -272,7 +275,7 @@ fn queue_of(
     clock: &Arc<dyn Clock>,
 ) -> Arc<Queue> {
     let disk = config.delivery.disk.as_ref();
-    let limits = config.queue.limits(disk.map_or(u64::MAX, |disk| disk.memory_bytes));
+    let limits = config.queue.limits(disk);
     let (ledger, clock) = (Arc::clone(ledger), Arc::clone(clock));
     Arc::new(Queue::new(limits, config.delivery.order, ledger, clock, keeper.cloned()))
 }

@@ -190,10 +190,9 @@ impl Forwarder {
         for (_, old) in feeds.iter().filter(|(_, old)| !contains(&next, old)) {
             let goes_on = |old: &Arc<Destination>| {
                 let mut all = config.destinations.iter();
-                old.may_leave_queue() && all.any(|new| new.goes_on_from_disk_of(&old.config))
+                all.any(|new| new.goes_on_from_disk_of(&old.config))
             };
-            let within = if old.members.iter().any(goes_on) { HAND_OVER } else { LAST_FLUSH };
-            self.send_away(Arc::clone(old), within, &unused);
+            self.send_away(Arc::clone(old), old.members.iter().any(goes_on), &unused);
         }
         let destinations = config.destination_names().filter_map(|name| {
             let mut members = next.iter().flat_map(|(_, feed)| &feed.members);
@@ -250,7 +249,7 @@ impl Forwarder {
         for (_, started) in next.iter().filter(|(_, started)| !contains(running, started)) {
             let nobody_uses_it = CancellationToken::new();
             nobody_uses_it.cancel();
-            self.send_away(Arc::clone(started), LAST_FLUSH, &nobody_uses_it);
+            self.send_away(Arc::clone(started), false, &nobody_uses_it);
         }
     }
 
@@ -271,12 +270,14 @@ impl Forwarder {
         unused
     }
 
-    fn send_away(&self, feed: Arc<Feed>, within: Duration, unused: &CancellationToken) {
+    /// Ends a feed. Somebody `goes_on` from its disk, if that takes what is queued.
+    fn send_away(&self, feed: Arc<Feed>, goes_on: bool, unused: &CancellationToken) {
         info!(destination = %feed.names(), "ending");
         let unused = unused.clone();
         let ended = async move {
             unused.cancelled().await;
-            feed.stop(within).await;
+            let leaves = goes_on && feed.members[0].may_leave_queue().await;
+            feed.stop(if leaves { HAND_OVER } else { LAST_FLUSH }).await;
         };
         self.leaving.spawn_on(ended, &self.tasks);
     }

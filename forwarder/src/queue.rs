@@ -13,7 +13,7 @@ mod tests;
 use std::ops::Add;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kit::Clock;
 
@@ -31,7 +31,12 @@ pub(crate) struct Limits {
     pub(crate) bytes_max: u64,
     /// Above so many bytes in memory a block that is on disk is kept there alone.
     pub(crate) spill_bytes: u64,
+    /// A block is to be on disk so long after its first sample came, if it still waits then.
+    pub(crate) unwritten_for: Duration,
 }
+
+/// A queue on disk writes without delay while more than this part of what memory may hold waits.
+const HURRY_ABOVE: f64 = 0.25;
 
 /// Which block of a lane leaves first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -197,12 +202,15 @@ impl Queue {
         }
     }
 
-    /// Appends a block, and makes room while the limits are passed. Numbers must grow.
-    pub(crate) fn push(&self, lane: Lane, number: Number, block: Block) {
-        {
+    /// Appends a block, whose first sample came at `since`, and makes room while the limits are
+    /// passed. Numbers must grow.
+    pub(crate) fn push(&self, lane: Lane, number: Number, block: Block, since: Instant) {
+        // A time that can not be told is so far away that it does not matter.
+        let due = since.checked_add(self.limits.unwritten_for);
+        let hurries = {
             let mut state = self.state();
             let sealed = self.clock.now();
-            state.push(lane, number, sealed, block, self.keeper.is_some());
+            state.push(lane, number, sealed, block, due.filter(|_| self.keeper.is_some()));
             while state.memory_samples > self.limits.samples_max
                 || state.memory_bytes > self.limits.bytes_max
             {
@@ -210,9 +218,12 @@ impl Queue {
                     break;
                 }
             }
-        }
-        if let Some(keeper) = &self.keeper {
-            keeper.wake();
+            self.hurries(&state)
+        };
+        match (&self.keeper, due) {
+            (Some(keeper), Some(due)) if !hurries => keeper.wake_by(due),
+            (Some(keeper), _) => keeper.wake(),
+            (None, _) => {}
         }
     }
 
@@ -253,6 +264,19 @@ impl Queue {
     /// The sequence on disk before which everything is done with.
     pub(crate) fn place(&self) -> u64 {
         self.place.load(Ordering::Relaxed)
+    }
+
+    /// The last block that is to be on disk now, with all before it.
+    pub(crate) fn due_up_to(&self, now: Instant) -> Option<Number> {
+        let state = self.state();
+        let mut unwritten = state.unwritten.iter().rev();
+        let hurries = self.hurries(&state);
+        unwritten.find(|(_, due)| hurries || **due <= now).map(|(number, _)| *number)
+    }
+
+    /// When the next block is to be on disk.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.state().unwritten.values().min().copied()
     }
 
     /// The next block that is not on disk yet.
@@ -321,6 +345,14 @@ impl Queue {
     /// Blocks that are not on disk though the destination is durable.
     pub(crate) fn unwritten(&self) -> u64 {
         self.state().unwritten.len() as u64
+    }
+
+    /// Whether so much is in memory that it may not wait for its time to be written.
+    fn hurries(&self, state: &State) -> bool {
+        let Limits { samples_max, bytes_max, spill_bytes, .. } = self.limits;
+        let above = |part: u64, all: u64| part as f64 > all as f64 * HURRY_ABOVE;
+        above(state.memory_samples, samples_max)
+            || above(state.memory_bytes, bytes_max.min(spill_bytes))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -87,6 +87,7 @@ impl Shard {
         }
         let bytes = open.encoder.finish(&mut open.compressor);
         let Extent { counts, oldest_ms, newest_ms } = open.extent;
+        let since = open.since.unwrap_or_else(Instant::now).into_std();
         let format = Format { encoding: open.encoder.encoding(), compression: Compression::Snappy };
         let block = Block { format, bytes, counts, oldest_ms, newest_ms };
         open.extent = Extent::EMPTY;
@@ -94,7 +95,7 @@ impl Shard {
         open.layouts.clear();
         self.numbers.give(|number| {
             for outlet in &self.outlets {
-                outlet.queue.push(outlet.lane, number, block.clone());
+                outlet.queue.push(outlet.lane, number, block.clone(), since);
             }
         });
         self.outlets.iter().for_each(|outlet| outlet.came.notify_one());

@@ -68,7 +68,7 @@ async fn stock_dashboards_and_alerts_find_what_they_ask_for() {
     let (memory, disk) = (FakeReceiver::accepting().await, FakeReceiver::accepting().await);
     let durable = format!(
         "name: durable\nurl: {}\nqueue_config: {{ batch_send_deadline: 50ms }}\n\
-         delivery: {{ durability: disk }}",
+         delivery: {{ durability: disk, disk: {{ write_interval: 0s }} }}",
         disk.url()
     );
     let config = config().job(job("found").with(&found)).forward_to(&memory).remote_write(&durable);

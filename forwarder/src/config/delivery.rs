@@ -71,8 +71,8 @@ pub struct DiskSpec {
     pub fsync: String,
     /// Of `fsync: interval`. Default 1s.
     pub fsync_interval: config::Duration,
-    /// Samples are on disk this long after they came, in a smaller block if need be. 0: after each
-    /// scrape. More than `batch_send_deadline` means that. Default 1s.
+    /// Samples are on disk this long after they came, in a smaller block if need be, unless they are
+    /// delivered by then. 0: after each scrape. Default 1s.
     pub write_interval: config::Duration,
     /// Bytes on disk at most; then the oldest are dropped. Default 8GB.
     pub max_size: Size,
@@ -292,6 +292,15 @@ impl DiskSpec {
         let folder = (!path.is_empty()).then(|| PathBuf::from(path));
         let (memory_bytes, write_interval) = (memory_size.as_bytes(), write_interval.to_std());
         Ok(DiskConfig { folder, fsync, write_interval, limits, memory_bytes })
+    }
+}
+
+// === impl DiskConfig ===
+
+impl DiskConfig {
+    /// For so long samples may be in memory alone.
+    pub(crate) fn unwritten_for(&self) -> Duration {
+        if self.fsync == Fsync::Always { Duration::ZERO } else { self.write_interval }
     }
 }
 

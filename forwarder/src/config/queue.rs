@@ -5,6 +5,7 @@ use std::time::Duration;
 use kit::config::{self, Invalid, Size, is_default};
 use serde::{Deserialize, Serialize};
 
+use super::delivery::DiskConfig;
 use crate::queue::Limits;
 
 /// Samples that may wait, if nothing is said: two minutes of 170,000 a second.
@@ -146,9 +147,11 @@ impl QueueSpec {
 }
 
 impl QueueConfig {
-    /// The limits of the queue in memory, where blocks are left to the disk above `spill_bytes`.
-    pub(crate) fn limits(&self, spill_bytes: u64) -> Limits {
+    /// The limits of the queue in memory, beside a log on disk if there is one.
+    pub(crate) fn limits(&self, disk: Option<&DiskConfig>) -> Limits {
         let (samples_max, bytes_max) = (self.queued_samples_max, self.queued_bytes_max);
-        Limits { samples_max, bytes_max, spill_bytes }
+        let spill_bytes = disk.map_or(u64::MAX, |disk| disk.memory_bytes);
+        let unwritten_for = disk.map_or(Duration::MAX, DiskConfig::unwritten_for);
+        Limits { samples_max, bytes_max, spill_bytes, unwritten_for }
     }
 }

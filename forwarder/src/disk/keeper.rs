@@ -127,7 +127,11 @@ struct Shared {
 #[derive(Default)]
 struct Inbox {
     woken: bool,
+    /// When the thread looks by itself; none while it works, or waits for word alone.
+    looks_at: Option<Instant>,
     reads: Vec<Read>,
+    /// Who wants everything on disk; told whether the disk takes it.
+    writes: Vec<oneshot::Sender<bool>>,
     closing: Option<oneshot::Sender<()>>,
     is_closing: bool,
 }
@@ -147,6 +151,10 @@ struct Worker {
     shared: Arc<Shared>,
     /// Added to the sets of shards of this process: those found are older.
     first_set: u32,
+    /// Blocks up to this one are to be on disk.
+    write_up_to: Number,
+    /// Who wants everything on disk.
+    asked: Vec<oneshot::Sender<bool>>,
     /// Set while the disk refuses: when to try again.
     try_again: Option<Instant>,
     unsynced: bool,
@@ -175,6 +183,8 @@ impl Keeper {
             clock,
             shared: Arc::clone(&self.0),
             first_set: 0,
+            write_up_to: Number(0),
+            asked: Vec::new(),
             try_again: None,
             unsynced: false,
             synced: Instant::now(),
@@ -191,6 +201,26 @@ impl Keeper {
         if !std::mem::replace(&mut inbox.woken, true) {
             self.0.word.notify_one();
         }
+    }
+
+    /// There will be something to write at `due`.
+    pub(crate) fn wake_by(&self, due: Instant) {
+        if self.0.inbox().looks_at.is_none_or(|at| at > due) {
+            self.wake();
+        }
+    }
+
+    /// Writes everything that waits, before its time. Whether the disk takes it. A log that is not
+    /// open yet is believed to.
+    pub(crate) async fn write_all(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut inbox = self.0.inbox();
+            inbox.writes.push(answer);
+            inbox.woken = true;
+            self.0.word.notify_one();
+        }
+        tokio::time::timeout(CLOSE_WITHIN, answered).await.is_ok_and(|answer| answer == Ok(true))
     }
 
     /// The block of this sequence.
@@ -265,26 +295,24 @@ impl Shared {
     /// Waits for word, for `at_most` if that is given. What was asked to be read.
     fn wait(&self, at_most: Option<Duration>) -> Vec<Read> {
         let mut inbox = self.inbox();
+        let until = at_most.map(|at_most| Instant::now() + at_most);
+        inbox.looks_at = until;
         while !inbox.woken {
-            inbox = match at_most {
+            inbox = match until {
                 None => self.word.wait(inbox).unwrap_or_else(PoisonError::into_inner),
-                Some(at_most) => {
-                    let waited = self.word.wait_timeout(inbox, at_most);
-                    let (inbox, ended) = waited.unwrap_or_else(PoisonError::into_inner);
-                    if ended.timed_out() {
-                        return take_reads(inbox);
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        break;
                     }
-                    inbox
+                    let waited = self.word.wait_timeout(inbox, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }
-        inbox.woken = false;
-        take_reads(inbox)
+        (inbox.woken, inbox.looks_at) = (false, None);
+        std::mem::take(&mut inbox.reads)
     }
-}
-
-fn take_reads(mut inbox: MutexGuard<'_, Inbox>) -> Vec<Read> {
-    std::mem::take(&mut inbox.reads)
 }
 
 // === impl Worker ===
@@ -310,6 +338,7 @@ impl Worker {
             self.shared.stats.bytes.store(0, Ordering::Relaxed);
             self.shared.stats.failing.store(false, Ordering::Relaxed);
         }
+        self.shared.inbox().writes.clear();
         let closing = self.shared.inbox().closing.take();
         let _nobody_may_wait = closing.map(|answer| answer.send(()));
     }
@@ -370,6 +399,8 @@ impl Worker {
                 }
             }
             drop(self.shared.wait(Some(pause)));
+            self.hear_asked();
+            self.answer_asked();
         }
     }
 
@@ -389,12 +420,21 @@ impl Worker {
         loop {
             // Asked first: what is queued when the end is announced is written after that.
             let closing = self.shared.inbox().is_closing;
+            self.hear_asked();
             let more = self.write(log);
+            if !more {
+                self.answer_asked();
+            }
             let syncs = self.unsynced && self.config.fsync != Fsync::Never;
             let mut queues = self.readers.iter().map(|reader| &reader.queue);
             let waits = queues.any(|queue| queue.load().blocks > 0);
-            let busy = self.try_again.is_some() || syncs || waits;
-            let at_most = if more { Some(Duration::ZERO) } else { busy.then_some(TICK) };
+            let busy = syncs || waits;
+            let at_most = match self.until_due() {
+                _ if more => Some(Duration::ZERO),
+                _ if self.try_again.is_some() => Some(TICK),
+                due if busy => Some(due.map_or(TICK, |due| due.min(TICK))),
+                due => due,
+            };
             if closing && !more {
                 self.acknowledge(log);
                 self.sync(log);
@@ -411,12 +451,29 @@ impl Worker {
         }
     }
 
+    fn hear_asked(&mut self) {
+        self.asked.append(&mut self.shared.inbox().writes);
+    }
+
+    fn answer_asked(&mut self) {
+        let takes = !self.shared.stats.failing.load(Ordering::Relaxed);
+        for answer in self.asked.drain(..) {
+            let _nobody_may_wait = answer.send(takes);
+        }
+    }
+
     /// Writes some of what is not written. Whether there is more, and the disk takes it.
     fn write(&mut self, log: &mut Log) -> bool {
         let closing = self.shared.inbox().is_closing;
         if self.try_again.is_some_and(|at| Instant::now() < at && !closing) {
             return false;
         }
+        let now = Instant::now();
+        let due = self.readers.iter().filter_map(|reader| reader.queue.due_up_to(now)).max();
+        // A disk that refuses is asked for whatever there is.
+        let wants_all = closing || !self.asked.is_empty() || self.try_again.is_some();
+        let all = wants_all.then_some(Number(u64::MAX));
+        self.write_up_to = due.max(all).map_or(self.write_up_to, |due| due.max(self.write_up_to));
         for _ in 0..BATCH {
             let Some((number, block, origin)) = self.next_unwritten() else {
                 self.works();
@@ -444,12 +501,19 @@ impl Worker {
         true
     }
 
-    /// The block that is to be written next: the oldest that any queue wants to be on disk. One
-    /// that is just being given to the queues waits until all have it.
+    /// How long until a block is to be written that is not due yet.
+    fn until_due(&self) -> Option<Duration> {
+        let due = self.readers.iter().filter_map(|reader| reader.queue.next_due()).min();
+        due.map(|due| due.saturating_duration_since(Instant::now()))
+    }
+
+    /// The block that is to be written next: the oldest of those that any queue wants to be on
+    /// disk by now. One that is just being given to the queues waits until all have it.
     fn next_unwritten(&self) -> Option<(Number, Block, Origin)> {
         let given = self.shared.numbers.next();
         let next = self.readers.iter().filter_map(|reader| reader.queue.next_unwritten());
-        next.filter(|(number, ..)| *number < given).min_by_key(|(number, ..)| *number)
+        next.filter(|(number, ..)| *number < given && *number <= self.write_up_to)
+            .min_by_key(|(number, ..)| *number)
     }
 
     fn acknowledge(&mut self, log: &mut Log) {

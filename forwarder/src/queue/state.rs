@@ -1,7 +1,7 @@
 //! What a queue holds, under its lock: entries by number, and the order of each lane.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::Moment;
 
@@ -19,8 +19,8 @@ pub(super) struct State {
     lanes: BTreeMap<Lane, LaneState>,
     /// Entries whose bytes are in memory and that nobody sends.
     idle_in_memory: BTreeSet<Number>,
-    /// Entries that are to be on disk and are not yet.
-    pub(super) unwritten: BTreeSet<Number>,
+    /// Entries that are not on disk yet, and when they must be.
+    pub(super) unwritten: BTreeMap<Number, Instant>,
     /// Sequences on disk of entries that are no more.
     pub(super) finished: Vec<u64>,
     next_lane: u64,
@@ -73,7 +73,7 @@ impl State {
         number: Number,
         sealed: Moment,
         block: Block,
-        durable: bool,
+        write_by: Option<Instant>,
     ) {
         let (counts, bytes) = (block.counts, block.bytes.len() as u64);
         let state = self.lanes.entry(lane).or_default();
@@ -87,8 +87,8 @@ impl State {
         self.memory_samples += counts.total();
         self.memory_bytes += bytes;
         self.idle_in_memory.insert(number);
-        if durable {
-            self.unwritten.insert(number);
+        if let Some(due) = write_by {
+            self.unwritten.insert(number, due);
         }
     }
 
@@ -146,7 +146,7 @@ impl State {
     }
 
     pub(super) fn next_unwritten(&self) -> Option<(Number, Block, Origin)> {
-        let number = *self.unwritten.first()?;
+        let number = *self.unwritten.first_key_value()?.0;
         let entry = self.entries.get(&number)?;
         Some((number, entry.block.clone()?, entry.origin))
     }

@@ -6,6 +6,13 @@ use kit::ManualClock;
 use super::*;
 use crate::block::{Compression, Encoding, Format};
 
+const NO_LIMITS: Limits = Limits {
+    samples_max: u64::MAX,
+    bytes_max: u64::MAX,
+    spill_bytes: u64::MAX,
+    unwritten_for: Duration::ZERO,
+};
+
 fn block(name: u8, samples: u64) -> Block {
     let format = Format { encoding: Encoding::RemoteWrite1, compression: Compression::Snappy };
     let bytes = Bytes::from(vec![name; 100]);
@@ -20,11 +27,11 @@ fn queue_of(limits: Limits, keeper: Option<Keeper>) -> (Queue, Arc<Ledger>) {
 }
 
 fn queue(samples_max: u64, bytes_max: u64) -> (Queue, Arc<Ledger>) {
-    queue_of(Limits { samples_max, bytes_max, spill_bytes: u64::MAX }, None)
+    queue_of(Limits { samples_max, bytes_max, spill_bytes: u64::MAX, ..NO_LIMITS }, None)
 }
 
 fn durable(bytes_max: u64, spill_bytes: u64) -> (Queue, Arc<Ledger>) {
-    queue_of(Limits { samples_max: u64::MAX, bytes_max, spill_bytes }, Some(Keeper::default()))
+    queue_of(Limits { bytes_max, spill_bytes, ..NO_LIMITS }, Some(Keeper::default()))
 }
 
 thread_local! {
@@ -33,7 +40,7 @@ thread_local! {
 
 fn push(queue: &Queue, ledger: &Ledger, lane: Lane, block: Block) {
     ledger.accept(block.counts, &[]);
-    NUMBERS.with(|numbers| numbers.give(|number| queue.push(lane, number, block)));
+    NUMBERS.with(|numbers| numbers.give(|number| queue.push(lane, number, block, Instant::now())));
 }
 
 /// The name of the next block of the lane, or its sequence on disk; and its number.
@@ -95,7 +102,7 @@ fn a_closed_lane_counts_what_it_held_as_stopped() {
 
 #[test]
 fn the_newest_may_leave_first_and_what_is_given_back_keeps_its_place() {
-    let limits = Limits { samples_max: 41, bytes_max: u64::MAX, spill_bytes: u64::MAX };
+    let limits = Limits { samples_max: 41, ..NO_LIMITS };
     let ledger = Arc::new(Ledger::default());
     let clock = ManualClock::at(0);
     let queue = Queue::new(limits, Order::NewestFirst, Arc::clone(&ledger), clock, None);

@@ -62,6 +62,47 @@ async fn a_process_goes_on_where_the_one_before_it_stopped() {
 }
 
 #[tokio::test]
+async fn what_a_receiver_takes_in_time_is_never_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = FakeReceiver::accepting().await;
+    let text = durable(&receiver, ", write_interval: 1h");
+    let world = World::start_in(&text, folder.path());
+    let mut target = world.target("a", 25);
+    (1..=4).for_each(|round| world.scrape(&mut target, round));
+    assert_eq!(world.settled("r/1").await.delivered.samples, 100);
+    assert_eq!(world.view("r/1").disk.unwrap().bytes, 0);
+
+    // What waits at the end is.
+    receiver.answer(Reply::status(503));
+    world.scrape(&mut target, 5);
+    let account = world.stop_within(SHORT).await;
+    assert_eq!((account.queued.samples, account.dropped_in_all().total()), (25, 0));
+    receiver.accept();
+    let world = World::start_in(&text, folder.path());
+    receiver.wait_for_samples(&[], 125).await;
+    assert_eq!(rounds(&receiver.samples(&[("core", "7")])), [1, 2, 3, 4, 5]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_waits_is_written_in_time_or_when_memory_gets_short() {
+    for more in [", write_interval: 100ms", ", write_interval: 1h, memory_size: 1KB"] {
+        let folder = tempfile::tempdir().unwrap();
+        let receiver = FakeReceiver::refusing(Reply::never()).await;
+        let world = World::start_in(&durable(&receiver, more), folder.path());
+        let mut target = world.target("a", 25);
+        (1..=8).for_each(|round| world.scrape(&mut target, round));
+        wait_until("all is on disk", DEADLINE, || async {
+            let disk = world.view("r/1").disk.unwrap();
+            let good = disk.unwritten_blocks == 0 && disk.bytes > 0;
+            if good { Ok(()) } else { Err(format!("{disk:?}")) }
+        })
+        .await;
+        assert_eq!(world.stop_within(SHORT).await.queued.samples, 200);
+    }
+}
+
+#[tokio::test]
 async fn shards_that_wrote_a_backlog_send_it_set_after_set() {
     let folder = tempfile::tempdir().unwrap();
     let receiver = FakeReceiver::refusing(Reply::status(500)).await;

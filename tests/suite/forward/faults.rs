@@ -59,7 +59,7 @@ impl Chance {
 }
 
 /// Kills the process again and again at moments of chance, and once lets it come to its end.
-/// Returns the scrapes that may be missing: those whose samples had not left the open block.
+/// Returns the scrapes that may be missing: those that were too young to be on disk.
 async fn kill_again_and_again(
     target: &FakeTarget,
     receivers: &[(&str, &FakeReceiver)],
@@ -103,12 +103,12 @@ fn check_arrivals(
     let missing: Vec<usize> = (0..served - 1).filter(|scrape| !seen.contains(scrape)).collect();
     let lost: Vec<_> = missing.iter().filter(|scrape| !may_miss.contains(scrape)).collect();
     assert!(lost.is_empty(), "scrapes {lost:?} are lost; {missing:?} are missing");
-    // Of the two before a kill, one had left the open block.
+    // Of the two before a kill, one was on disk.
     assert!(missing.len() <= n_ends, "{missing:?} are missing after {n_ends} ends");
 }
 
 #[tokio::test]
-async fn a_process_that_is_killed_at_any_moment_loses_nothing_that_left_the_open_block() {
+async fn a_process_that_is_killed_at_any_moment_loses_nothing_whose_time_to_be_written_had_come() {
     let (target, queue) = (counting_target().await, tempfile::tempdir().unwrap());
     // One block in half a second or so: others always wait.
     let receiver = FakeReceiver::answering(|_, nth| match nth % 5 {
@@ -117,7 +117,7 @@ async fn a_process_that_is_killed_at_any_moment_loses_nothing_that_left_the_open
         _ => Reply::status(503).after(Duration::from_millis(100)),
     })
     .await;
-    let config = durable(&target, &receiver, queue.path(), "");
+    let config = durable(&target, &receiver, queue.path(), ", write_interval: 20ms");
     let may_miss = kill_again_and_again(&target, &[("receiver", &receiver)], &config).await;
     check_arrivals(&receiver, target.n_requests(), &may_miss, n_kills());
 }

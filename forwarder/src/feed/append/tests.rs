@@ -12,8 +12,12 @@ use crate::ledger::Ledger;
 use crate::queue::{Limits, Numbers, Order, Origin, Place, Queue};
 use crate::shard::Outlet;
 
-const UNBOUNDED: Limits =
-    Limits { samples_max: u64::MAX, bytes_max: u64::MAX, spill_bytes: u64::MAX };
+const UNBOUNDED: Limits = Limits {
+    samples_max: u64::MAX,
+    bytes_max: u64::MAX,
+    spill_bytes: u64::MAX,
+    unwritten_for: std::time::Duration::ZERO,
+};
 
 type Text = Vec<(String, String)>;
 
