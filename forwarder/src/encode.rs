@@ -20,11 +20,14 @@ mod wire;
 
 use bytes::Bytes;
 use model::{Exemplar, Family, Histogram, Labels, PairId, PairTable};
+use smallvec::SmallVec;
 
 pub(crate) use as_json::as_json_lines;
 pub(crate) use histogram::CUSTOM_BOUNDS_SCHEMA;
 pub(crate) use json_lines::JsonLines;
-pub(crate) use remote_write1::{RemoteWrite1, Stencil, StencilBuilder, metadata_request};
+pub(crate) use remote_write1::{
+    RemoteWrite1, Shapes, Stencil, StencilBuilder, StencilCopy, metadata_request,
+};
 pub(crate) use remote_write2::RemoteWrite2;
 pub(crate) use rewrite::{to_remote_write1, without_older_than};
 pub(crate) use split::split;
@@ -47,6 +50,9 @@ pub(crate) struct Insertion {
     /// Index into [`Series::labels`].
     pub(crate) label: u16,
 }
+
+/// The ids of one series' pairs: room for those of most series.
+pub(crate) type Pairs = SmallVec<[PairId; 24]>;
 
 /// One series as an encoder sees it.
 #[derive(Clone, Copy)]

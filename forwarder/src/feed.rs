@@ -18,11 +18,12 @@ mod thinning;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use futures::future::join_all;
 use kit::Clock;
+use kit::metrics::Share;
 use model::{Batch, BatchSink, Memo, Selection};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -33,7 +34,7 @@ use tracing::info;
 use self::append::{Appender, Page};
 use self::plan::Form;
 use self::rules::LabelRules;
-use self::source::{Notes, Planned};
+use self::source::{KnownShapes, Notes, Planned};
 use crate::block::{Counts, Encoding};
 use crate::config::DestinationConfig;
 use crate::destination::{Common, Destination, FormerLogs, Stored};
@@ -61,6 +62,8 @@ pub(crate) struct Feed {
     /// What the pages told of metrics, if a member sends metadata.
     families: Arc<SeenFamilies>,
     numbers: Numbers,
+    /// A lock, because any source may be the first of its kind; held while a stencil is made.
+    shapes: Mutex<KnownShapes>,
     /// The thread of their log, if they are durable.
     keeper: Option<Keeper>,
     /// Counts the sets of shards.
@@ -131,6 +134,7 @@ impl Feed {
             members,
             rules: LabelRules::new(&config.external_labels, &config.relabel, best_effort),
             families,
+            shapes: Mutex::default(),
             numbers: keeper.as_ref().map(Keeper::numbers).unwrap_or_default(),
             keeper,
             sets: AtomicU32::new(0),
@@ -250,6 +254,15 @@ impl Feed {
 
     fn books(&self) -> Books<'_> {
         Books(&self.ledgers)
+    }
+
+    fn shapes(&self) -> MutexGuard<'_, KnownShapes> {
+        self.shapes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Room in the count of memory for stencils. What members have in common is told of the first.
+    fn stencil_share(&self) -> Share {
+        Share::of(&self.members[0].meters.stencil_bytes)
     }
 
     fn read_shards(&self) -> RwLockReadGuard<'_, Shards> {

@@ -1,17 +1,20 @@
 //! A label set of its own: sorted names, each once, no empty values.
 //!
 //! For targets, configuration and everything rare. The series of a page are kept as ids of
-//! interned pairs instead (`layout.rs`).
+//! interned pairs instead (`layout.rs`). Texts of up to 24 bytes, which most are, need no memory of
+//! their own.
 
 use std::fmt;
 
+use compact_str::CompactString;
+
 /// A label set. Invariant: sorted by name (bytes), names unique, no value empty.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Labels(Vec<(Box<str>, Box<str>)>);
+pub struct Labels(Vec<(CompactString, CompactString)>);
 
 /// Labels while they are being changed: relabel rules work on this.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct LabelsBuilder(Vec<(Box<str>, Box<str>)>);
+pub struct LabelsBuilder(Vec<(CompactString, CompactString)>);
 
 // === impl Labels ===
 
@@ -38,7 +41,7 @@ impl Labels {
     }
 }
 
-impl<N: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(N, V)> for Labels {
+impl<N: Into<CompactString>, V: Into<CompactString>> FromIterator<(N, V)> for Labels {
     /// Of a name given twice the last value stays; empty values vanish.
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Labels {
         let mut builder = LabelsBuilder::default();
@@ -78,7 +81,7 @@ impl LabelsBuilder {
     }
 
     /// Sets `name`; an empty value removes it.
-    pub fn set(&mut self, name: impl Into<Box<str>>, value: impl Into<Box<str>>) {
+    pub fn set(&mut self, name: impl Into<CompactString>, value: impl Into<CompactString>) {
         let (name, value) = (name.into(), value.into());
         match self.find(&name) {
             Ok(at) if value.is_empty() => {

@@ -2,10 +2,14 @@
 //!
 //! A layout never changes; when a page's lines change there is a new one, and the batch says which
 //! of its series were in the layout before (`Batch`'s [`Carried`](crate::Carried)).
-//! About 28 bytes a series: ids of interned label pairs, and where each series' ids end.
+//! The label pairs of a page are few beside its series: they are listed once, and a series is the
+//! numbers of its pairs in that list. About 14 bytes a series where numbers need two bytes.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use hashbrown::HashTable;
 
 use crate::symbols::{Interning, PairId, PairTable, Symbols};
 use crate::{Family, Labels};
@@ -23,11 +27,21 @@ pub struct LayoutId(u64);
 pub struct Layout {
     id: LayoutId,
     symbols: Arc<Symbols>,
-    ids: Arc<[PairId]>,
-    /// `ends[i]` = where the ids of series `i` end and those of `i + 1` start.
-    ends: Box<[u32]>,
+    /// Each pair that occurs, once.
+    pairs: Arc<[PairId]>,
+    /// Which of `pairs` each series has, one series after the other.
+    numbers: Numbers,
+    /// `ends[i]` = where the numbers of series `i` end and those of `i + 1` start.
+    ends: Numbers,
     /// `(first series, family)`: a run lasts until the next one's first series.
     families: Box<[(u32, Arc<Family>)]>,
+}
+
+/// Numbers in as few bytes as the largest of them needs.
+#[derive(Debug)]
+enum Numbers {
+    Short(Box<[u16]>),
+    Long(Box<[u32]>),
 }
 
 /// Collects the series of a [`Layout`], in order. Blocks sweeps: build without pausing.
@@ -35,10 +49,21 @@ pub struct Layout {
 pub struct LayoutBuilder<'s> {
     symbols: &'s Arc<Symbols>,
     interning: Interning<'s>,
-    ids: Vec<PairId>,
+    pairs: Vec<PairId>,
+    /// Where in `pairs` a pair is, by its id.
+    places: HashTable<u32>,
+    numbers: Vec<u32>,
     ends: Vec<u32>,
     families: Vec<(u32, Arc<Family>)>,
+    /// The layout that series were taken from last, and what its numbers are here.
+    taken_from: Option<LayoutId>,
+    taken: Vec<u32>,
+    /// Room for the ids of a series.
+    ids: Vec<PairId>,
 }
+
+/// In [`LayoutBuilder::taken`]: a pair that no series so far has.
+const NOT_TAKEN: u32 = u32::MAX;
 
 // === impl Layout ===
 
@@ -55,13 +80,18 @@ impl Layout {
 
     /// Whether it has no series.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.len() == 0
     }
 
     /// The pairs of series `at`, sorted by label name. Panics if `at >= len()`.
-    pub fn pairs(&self, at: usize) -> &[PairId] {
-        let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
-        &self.ids[start..self.ends[at] as usize]
+    #[inline]
+    pub fn pairs(&self, at: usize) -> impl ExactSizeIterator<Item = PairId> + Clone + '_ {
+        self.numbers_of(at).map(|at| self.pairs[self.numbers.get(at)])
+    }
+
+    /// Each pair that some series has, once.
+    pub fn distinct_pairs(&self) -> &[PairId] {
+        &self.pairs
     }
 
     /// The table that [`Layout::pairs`] are ids of.
@@ -72,13 +102,13 @@ impl Layout {
     /// The labels of series `at` as a set of its own. Copies: not for the steady state.
     pub fn labels(&self, at: usize) -> Labels {
         let table = self.symbols.read();
-        self.pairs(at).iter().map(|id| table.get(*id)).collect()
+        self.pairs(at).map(|id| table.get(id)).collect()
     }
 
     /// The value of label `name` of series `at`.
     pub fn label<'t>(&self, at: usize, name: &str, table: &'t PairTable) -> Option<&'t str> {
-        let found = self.pairs(at).iter().find(|id| table.name(**id) == name)?;
-        Some(table.value(*found))
+        let found = self.pairs(at).find(|id| table.name(*id) == name)?;
+        Some(table.value(found))
     }
 
     /// The metric family of series `at`.
@@ -94,7 +124,45 @@ impl Layout {
 
     /// Bytes of memory, without what is shared with other layouts.
     pub fn memory_bytes(&self) -> usize {
-        size_of_val(&*self.ids) + size_of_val(&*self.ends) + size_of_val(&*self.families)
+        let numbers = self.numbers.memory_bytes() + self.ends.memory_bytes();
+        size_of_val(&*self.pairs) + numbers + size_of_val(&*self.families)
+    }
+
+    #[inline]
+    fn numbers_of(&self, at: usize) -> Range<usize> {
+        let start = if at == 0 { 0 } else { self.ends.get(at - 1) };
+        start..self.ends.get(at)
+    }
+}
+
+// === impl Numbers ===
+
+impl Numbers {
+    fn of(numbers: &[u32]) -> Numbers {
+        let short: Option<Box<[u16]>> = numbers.iter().map(|n| u16::try_from(*n).ok()).collect();
+        short.map_or_else(|| Numbers::Long(numbers.into()), Numbers::Short)
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Numbers::Short(numbers) => numbers.len(),
+            Numbers::Long(numbers) => numbers.len(),
+        }
+    }
+
+    #[inline]
+    fn get(&self, at: usize) -> usize {
+        match self {
+            Numbers::Short(numbers) => usize::from(numbers[at]),
+            Numbers::Long(numbers) => numbers[at] as usize,
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Numbers::Short(numbers) => size_of_val(&**numbers),
+            Numbers::Long(numbers) => size_of_val(&**numbers),
+        }
     }
 }
 
@@ -104,8 +172,20 @@ impl<'s> LayoutBuilder<'s> {
     /// Starts an empty layout.
     pub fn new(symbols: &'s Arc<Symbols>) -> LayoutBuilder<'s> {
         let interning = symbols.interning();
-        let (ids, ends, families) = Default::default();
-        LayoutBuilder { symbols, interning, ids, ends, families }
+        let (pairs, places, numbers, ends, families) = Default::default();
+        let (taken_from, taken, ids) = Default::default();
+        LayoutBuilder {
+            symbols,
+            interning,
+            pairs,
+            places,
+            numbers,
+            ends,
+            families,
+            taken_from,
+            taken,
+            ids,
+        }
     }
 
     /// Number of series so far.
@@ -124,13 +204,31 @@ impl<'s> LayoutBuilder<'s> {
         labels: impl Iterator<Item = (&'p str, &'p str)> + Clone,
         family: &Arc<Family>,
     ) {
-        self.interning.intern(labels, &mut self.ids);
+        let mut ids = std::mem::take(&mut self.ids);
+        ids.clear();
+        self.interning.intern(labels, &mut ids);
+        for id in &ids {
+            let number = self.number(*id);
+            self.numbers.push(number);
+        }
+        self.ids = ids;
         self.end_series(family);
     }
 
     /// Appends series `at` of `layout`, which must be of the same symbols.
     pub fn push_from(&mut self, layout: &Layout, at: usize, family: &Arc<Family>) {
-        self.ids.extend_from_slice(layout.pairs(at));
+        if self.taken_from != Some(layout.id) {
+            self.taken_from = Some(layout.id);
+            self.taken.clear();
+            self.taken.resize(layout.pairs.len(), NOT_TAKEN);
+        }
+        for at in layout.numbers_of(at) {
+            let theirs = layout.numbers.get(at);
+            if self.taken[theirs] == NOT_TAKEN {
+                self.taken[theirs] = self.number(layout.pairs[theirs]);
+            }
+            self.numbers.push(self.taken[theirs]);
+        }
         self.end_series(family);
     }
 
@@ -140,10 +238,25 @@ impl<'s> LayoutBuilder<'s> {
         Arc::new(Layout {
             id: LayoutId(NEXT.fetch_add(1, Ordering::Relaxed)),
             symbols: Arc::clone(self.symbols),
-            ids: self.interning.column(self.ids),
-            ends: self.ends.into(),
+            pairs: self.interning.column(self.pairs),
+            numbers: Numbers::of(&self.numbers),
+            ends: Numbers::of(&self.ends),
             families: self.families.into(),
         })
+    }
+
+    /// The number of a pair, which may be new here.
+    fn number(&mut self, id: PairId) -> u32 {
+        let LayoutBuilder { pairs, places, .. } = self;
+        let hash = |id: PairId| u64::from(id.0).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let at = |number: &u32| pairs[*number as usize];
+        if let Some(number) = places.find(hash(id), |number| at(number) == id) {
+            return *number;
+        }
+        let number = pairs.len() as u32;
+        places.insert_unique(hash(id), number, |number| hash(at(number)));
+        pairs.push(id);
+        number
     }
 
     fn end_series(&mut self, family: &Arc<Family>) {
@@ -151,7 +264,8 @@ impl<'s> LayoutBuilder<'s> {
         if !self.families.last().is_some_and(|(_, last)| Arc::ptr_eq(last, family)) {
             self.families.push((at, Arc::clone(family)));
         }
-        self.ends.push(u32::try_from(self.ids.len()).expect("fewer than 2^32 labels in a page"));
+        self.ends
+            .push(u32::try_from(self.numbers.len()).expect("fewer than 2^32 labels in a page"));
     }
 }
 

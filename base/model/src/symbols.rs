@@ -15,7 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, We
 use hashbrown::HashTable;
 
 /// Bytes of one chunk of pair text. A pair that is longer gets a chunk of its own.
-const CHUNK_BYTES: usize = 64 * 1024;
+const CHUNK_BYTES: usize = 1 << 16;
+/// In [`Pair::framed_bytes`]: so many, or more.
+const MANY_BYTES: u16 = u16::MAX;
 /// Fewer new pairs than this are not worth a sweep.
 const SWEEP_PAIRS_MIN: usize = 10_000;
 /// Fewer columns than this are not worth a search for dead ones.
@@ -63,15 +65,12 @@ pub struct Interning<'a> {
     _no_sweep: RwLockReadGuard<'a, ()>,
 }
 
-/// Where one pair's bytes are.
+/// Where one pair's bytes are. How long name and value are, the frame says.
 #[derive(Debug, Clone, Copy)]
 struct Pair {
     chunk: u32,
-    start: u32,
-    framed_bytes: u32,
-    name_start: u16,
-    value_bytes: u32,
-    name_bytes: u32,
+    start: u16,
+    framed_bytes: u16,
 }
 
 // === impl Symbols ===
@@ -154,25 +153,22 @@ impl Columns {
 impl PairTable {
     /// The label's name.
     pub fn name(&self, id: PairId) -> &str {
-        let (pair, bytes) = self.bytes(id);
-        let start = usize::from(pair.name_start);
-        text(&bytes[start..start + pair.name_bytes as usize])
+        text(field(self.framed(id)).0)
     }
 
     /// The label's value.
     pub fn value(&self, id: PairId) -> &str {
-        let (pair, bytes) = self.bytes(id);
-        text(&bytes[bytes.len() - pair.value_bytes as usize..])
+        text(field(field(self.framed(id)).1).0)
     }
 
     /// Name and value.
     pub fn get(&self, id: PairId) -> (&str, &str) {
-        (self.name(id), self.value(id))
+        name_and_value(self.framed(id))
     }
 
     /// The protobuf message `Label { 1: name, 2: value }`, without the tag and length before it.
     pub fn framed(&self, id: PairId) -> &[u8] {
-        self.bytes(id).1
+        self.pairs[id.0 as usize].framed(&self.chunks)
     }
 
     /// Pairs that are held.
@@ -187,15 +183,11 @@ impl PairTable {
 
     /// The id of a pair that is already held.
     pub fn find(&self, name: &str, value: &str) -> Option<PairId> {
-        let found =
-            self.lookup.find(hash(name, value), |at| self.get(PairId(*at)) == (name, value));
+        let found = self.lookup.find(hash(name, value), |at| {
+            let (known, rest) = field(self.framed(PairId(*at)));
+            known == name.as_bytes() && field(rest).0 == value.as_bytes()
+        });
         found.map(|at| PairId(*at))
-    }
-
-    fn bytes(&self, id: PairId) -> (&Pair, &[u8]) {
-        let pair = &self.pairs[id.0 as usize];
-        let start = pair.start as usize;
-        (pair, &self.chunks[pair.chunk as usize][start..start + pair.framed_bytes as usize])
     }
 
     fn insert(&mut self, name: &str, value: &str) -> PairId {
@@ -219,43 +211,41 @@ impl PairTable {
         PairId(id)
     }
 
-    /// Appends the framed bytes of a pair to the last chunk, or to a new one.
+    /// Frames a pair and keeps it.
     fn store(&mut self, name: &str, value: &str) -> Pair {
         let mut framed = Vec::with_capacity(name.len() + value.len() + 12);
         framed.push(0x0A);
         push_varint(&mut framed, name.len());
-        let name_start = framed.len() as u16;
         framed.extend_from_slice(name.as_bytes());
         framed.push(0x12);
         push_varint(&mut framed, value.len());
         framed.extend_from_slice(value.as_bytes());
-        let fits = |chunk: &Vec<u8>| chunk.capacity() - chunk.len() >= framed.len();
+        self.keep_bytes(&framed)
+    }
+
+    /// Appends bytes to the last chunk, or to a new one.
+    fn keep_bytes(&mut self, framed: &[u8]) -> Pair {
+        let fits = |chunk: &Vec<u8>| CHUNK_BYTES.saturating_sub(chunk.len()) >= framed.len();
         if !self.chunks.last().is_some_and(fits) {
             self.chunks.push(Vec::with_capacity(CHUNK_BYTES.max(framed.len())));
         }
         let at = self.chunks.len() - 1;
         let chunk = &mut self.chunks[at];
-        let start = chunk.len();
-        chunk.extend_from_slice(&framed);
-        Pair {
-            chunk: at as u32,
-            start: start as u32,
-            framed_bytes: framed.len() as u32,
-            name_start,
-            value_bytes: value.len() as u32,
-            name_bytes: name.len() as u32,
-        }
+        let start = chunk.len() as u16;
+        chunk.extend_from_slice(framed);
+        let framed_bytes = u16::try_from(framed.len()).unwrap_or(MANY_BYTES);
+        Pair { chunk: at as u32, start, framed_bytes }
     }
 
     /// Frees the unmarked pairs, and packs the text once half of it is free.
     fn keep(&mut self, marked: &[bool]) -> usize {
-        let PairTable { lookup, free, pairs, text_bytes_freed, .. } = self;
+        let PairTable { lookup, free, pairs, chunks, text_bytes_freed } = self;
         let before = free.len();
         lookup.retain(|at| {
             let keep = marked[*at as usize];
             if !keep {
                 free.push(*at);
-                *text_bytes_freed += pairs[*at as usize].framed_bytes as usize;
+                *text_bytes_freed += pairs[*at as usize].framed(chunks).len();
             }
             keep
         });
@@ -273,18 +263,22 @@ impl PairTable {
         let held: Vec<u32> = self.lookup.iter().copied().collect();
         for at in held {
             let pair = self.pairs[at as usize];
-            let bytes = &old[pair.chunk as usize][pair.start as usize..];
-            let bytes = &bytes[..pair.framed_bytes as usize];
-            let fits = |chunk: &Vec<u8>| chunk.capacity() - chunk.len() >= bytes.len();
-            if !self.chunks.last().is_some_and(fits) {
-                self.chunks.push(Vec::with_capacity(CHUNK_BYTES.max(bytes.len())));
-            }
-            let last = self.chunks.len() - 1;
-            let start = self.chunks[last].len();
-            self.chunks[last].extend_from_slice(bytes);
-            self.pairs[at as usize] = Pair { chunk: last as u32, start: start as u32, ..pair };
+            self.pairs[at as usize] = self.keep_bytes(pair.framed(&old));
         }
         self.text_bytes_freed = 0;
+    }
+}
+
+// === impl Pair ===
+
+impl Pair {
+    #[inline]
+    fn framed<'c>(&self, chunks: &'c [Vec<u8>]) -> &'c [u8] {
+        let bytes = &chunks[self.chunk as usize][usize::from(self.start)..];
+        match self.framed_bytes {
+            MANY_BYTES => &bytes[..bytes.len() - field(field(bytes).1).1.len()],
+            framed_bytes => &bytes[..usize::from(framed_bytes)],
+        }
     }
 }
 
@@ -329,12 +323,27 @@ fn hash(name: &str, value: &str) -> u64 {
 }
 
 fn hash_of(pairs: &[Pair], chunks: &[Vec<u8>], at: u32) -> u64 {
-    let pair = &pairs[at as usize];
-    let bytes = &chunks[pair.chunk as usize][pair.start as usize..];
-    let bytes = &bytes[..pair.framed_bytes as usize];
-    let name_start = usize::from(pair.name_start);
-    let name = text(&bytes[name_start..name_start + pair.name_bytes as usize]);
-    hash(name, text(&bytes[bytes.len() - pair.value_bytes as usize..]))
+    let (name, value) = name_and_value(pairs[at as usize].framed(chunks));
+    hash(name, value)
+}
+
+fn name_and_value(framed: &[u8]) -> (&str, &str) {
+    let (name, rest) = field(framed);
+    (text(name), text(field(rest).0))
+}
+
+/// The content of the first field of a frame (tag, length, content), and what follows it.
+#[inline]
+fn field(frame: &[u8]) -> (&[u8], &[u8]) {
+    let (mut bytes, mut at, mut shift) = (0, 1, 0);
+    loop {
+        let byte = frame[at];
+        bytes |= usize::from(byte & 0x7F) << shift;
+        (at, shift) = (at + 1, shift + 7);
+        if byte < 0x80 {
+            return frame[at..].split_at(bytes);
+        }
+    }
 }
 
 /// The bytes were stored from a `str`; checking again costs about a nanosecond a pair.

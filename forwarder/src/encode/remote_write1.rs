@@ -15,7 +15,8 @@ use bytes::Bytes;
 use model::{Exemplar, Family, Histogram, PairId};
 
 use self::message::{Ending, Message};
-pub(crate) use self::stencil::{Stencil, StencilBuilder};
+pub(crate) use self::shapes::Shapes;
+pub(crate) use self::stencil::{Stencil, StencilBuilder, StencilCopy};
 use super::repeat::merge;
 use super::snappy::Snappy;
 use super::wire::{

@@ -76,6 +76,12 @@ impl Default for Snappy {
 }
 
 impl Snappy {
+    /// Forgets everything: what is written next is a part of a block, behind as much as a copy can
+    /// reach.
+    pub(super) fn begin_part(&mut self) {
+        (self.end, self.plain_bytes) = (HEAD_BYTES, DISTANCE_MAX);
+    }
+
     /// Compressed bytes so far.
     pub(super) fn bytes(&self) -> usize {
         self.end

@@ -236,7 +236,7 @@ fn put_all(encoder: &mut dyn Encode, inputs: &[Input]) -> Extent {
     let table = symbols.read();
     let mut extent = Extent::EMPTY;
     for (at, input) in inputs.iter().enumerate() {
-        let pairs = layout.pairs(at);
+        let pairs = layout.pairs(at).collect::<Pairs>();
         let inserted: Vec<Insertion> = added
             .iter()
             .enumerate()
@@ -247,7 +247,7 @@ fn put_all(encoder: &mut dyn Encode, inputs: &[Input]) -> Extent {
             })
             .collect();
         let family = layout.family(at);
-        let (table, labels, inserted) = (&*table, &*added, &*inserted);
+        let (table, pairs, labels, inserted) = (&*table, &*pairs, &*added, &*inserted);
         let series = Series { table, pairs, labels, inserted, family };
         let stamp = At { timestamp_ms: input.at.0, started_ms: input.at.1 };
         let mut counts = Counts::default();
@@ -572,8 +572,8 @@ fn an_encoder_begins_the_next_block_with_nothing_of_the_last() {
     let mut blocks = Vec::new();
     for _ in 0..2 {
         let table = symbols.read();
-        let (pairs, family) = (layout.pairs(0), layout.family(0));
-        let series = Series { table: &table, pairs, labels: &[], inserted: &[], family };
+        let (pairs, family) = (layout.pairs(0).collect::<Pairs>(), layout.family(0));
+        let series = Series { table: &table, pairs: &pairs, labels: &[], inserted: &[], family };
         encoder.sample(&series, 1.0, At { timestamp_ms: 5, started_ms: 0 });
         blocks.push(encoder.finish(&mut compressor));
     }

@@ -4,16 +4,16 @@
 //! remote write 1.0 those of a [`Stencil`], else those of its labels.
 
 use std::ops::Range;
-use std::sync::MutexGuard;
+use std::sync::{Arc, MutexGuard};
 
 use model::{Layout, PairTable, Samples, is_absent};
 
 use super::Books;
-use super::plan::{Form, Plan, Run};
+use super::plan::{Form, NOT_TAKEN, Plan, Run};
 use crate::block::{Counts, Encoding};
 use crate::encode::{
-    AddedLabel, At, CUSTOM_BOUNDS_SCHEMA, Encode, Encoder, Insertion, RemoteWrite1, Series,
-    Stencil, StencilBuilder,
+    AddedLabel, At, CUSTOM_BOUNDS_SCHEMA, Encode, Encoder, Insertion, Pairs, RemoteWrite1, Series,
+    Shapes, Stencil, StencilBuilder, StencilCopy,
 };
 use crate::ledger::Reason;
 use crate::module::Wants;
@@ -72,10 +72,40 @@ struct Stretch<'p> {
 const CHAIN_MIN: usize = 2;
 /// A page in which one of so many series has no value of its own is not worth a stencil.
 const ABSENT_SHARE_MAX: usize = 8;
+/// A page in which one of so many series is new, or stands elsewhere, is not worth a copy of the stencil before.
+const DRAWN_SHARE_MAX: usize = 4;
 
 // === impl Page ===
 
 impl<'p> Page<'p> {
+    /// To make a stencil of it; none if too few of its series have a value.
+    fn to_draw(
+        samples: &'p Samples,
+        plan: &'p Plan,
+        external: &'p [AddedLabel],
+    ) -> Option<Page<'p>> {
+        let absent = samples.values.iter().filter(|value| is_absent(**value)).count();
+        let (timestamp_ms, wants, sheds, stencil) = Default::default();
+        (absent * ABSENT_SHARE_MAX <= samples.values.len()).then_some(Page {
+            samples,
+            plan,
+            external,
+            timestamp_ms,
+            wants,
+            sheds,
+            stencil,
+        })
+    }
+
+    /// The series that are taken, in order, each with its labels' place.
+    fn taken(&self) -> impl Iterator<Item = (usize, RunLabels<'p>)> + '_ {
+        let runs = self.plan.runs().iter();
+        let runs = runs.filter_map(|run| Some((&run.series, self.labels_of(run)?)));
+        runs.flat_map(|(series, labels)| {
+            (series.start as usize..series.end as usize).map(move |at| (at, labels))
+        })
+    }
+
     fn labels_of(&self, run: &Run) -> Option<RunLabels<'p>> {
         let plan = self.plan;
         match run.form {
@@ -102,10 +132,22 @@ impl<'p> Page<'p> {
         }
     }
 
-    fn series(&self, table: &'p PairTable, labels: RunLabels<'p>, at: usize) -> Series<'p> {
+    /// Series `at`; its ids are put into `pairs`.
+    fn series<'s>(
+        &self,
+        table: &'s PairTable,
+        labels: RunLabels<'s>,
+        at: usize,
+        pairs: &'s mut Pairs,
+    ) -> Series<'s>
+    where
+        'p: 's,
+    {
+        pairs.clear();
+        pairs.extend(labels.layout.pairs(at.wrapping_add(labels.offset)));
         Series {
             table,
-            pairs: labels.layout.pairs(at.wrapping_add(labels.offset)),
+            pairs,
             labels: self.external,
             inserted: labels.inserted,
             family: self.samples.layout.family(at),
@@ -226,12 +268,11 @@ impl<'a> Appender<'a> {
     fn rarer(&mut self, page: &Page<'_>, table: &PairTable, chosen: impl Fn(u32) -> bool) {
         let Samples { stamped, histograms, exemplars, .. } = page.samples;
         let labels_of = |at: u32| page.labels_of(page.plan.run_of(at)?);
-        let series_of = |at: u32| {
-            let labels = labels_of(at).filter(|_| chosen(at))?;
-            Some(page.series(table, labels, at as usize))
-        };
+        let mut pairs = Pairs::new();
+        let labels_of = |at: u32| labels_of(at).filter(|_| chosen(at));
         for one in stamped {
-            if let Some(series) = series_of(one.series) {
+            if let Some(labels) = labels_of(one.series) {
+                let series = page.series(table, labels, one.series as usize, &mut pairs);
                 let started_ms = page.started_ms(one.series);
                 let at = At { timestamp_ms: one.timestamp_ms, started_ms };
                 self.room(page);
@@ -243,7 +284,8 @@ impl<'a> Appender<'a> {
             let timestamp_ms = own_ms.unwrap_or(page.timestamp_ms);
             let at = At { timestamp_ms, started_ms: page.started_ms(*series) };
             let one = Counts { histograms: 1, ..Counts::default() };
-            let Some(series) = series_of(*series) else { continue };
+            let Some(labels) = labels_of(*series) else { continue };
+            let series = page.series(table, labels, *series as usize, &mut pairs);
             self.room(page);
             let custom_bounds = histogram.schema == CUSTOM_BOUNDS_SCHEMA;
             if !page.wants.histograms {
@@ -257,7 +299,8 @@ impl<'a> Appender<'a> {
         }
         for (series, exemplar) in exemplars {
             let one = Counts { exemplars: 1, ..Counts::default() };
-            let Some(series) = series_of(*series) else { continue };
+            let Some(labels) = labels_of(*series) else { continue };
+            let series = page.series(table, labels, *series as usize, &mut pairs);
             if !page.wants.exemplars {
                 self.books.accept(Counts::default(), &[(Reason::NotWanted, one)]);
                 continue;
@@ -330,7 +373,7 @@ impl Stretch<'_> {
         let families = page.samples.layout.families();
         let mut family_at = families.partition_point(|(run, _)| *run as usize <= self.series.start);
         let mut family = &families[family_at - 1].1;
-        let mut samples = 0;
+        let (mut samples, mut pairs) = (0, Pairs::new());
         for (nth, value) in values.iter().enumerate() {
             if is_absent(*value) {
                 continue;
@@ -343,9 +386,11 @@ impl Stretch<'_> {
                 debug_assert!(*run <= at);
                 (family, family_at) = (next, family_at + 1);
             }
+            pairs.clear();
+            pairs.extend(labels.layout.pairs(first + nth));
             let series = Series {
                 table,
-                pairs: labels.layout.pairs(first + nth),
+                pairs: &pairs,
                 labels: page.external,
                 inserted: labels.inserted,
                 family,
@@ -366,7 +411,7 @@ impl Stretch<'_> {
     ) -> (usize, u64) {
         let Stretch { page, table, labels, series, nth, room } = self;
         let values = &page.samples.values[series.clone()];
-        let (mut at, mut samples) = (0, 0);
+        let (mut at, mut samples, mut pairs) = (0, 0, Pairs::new());
         while at < values.len() {
             if is_absent(values[at]) {
                 (at, *chain) = (at + 1, 0);
@@ -381,7 +426,7 @@ impl Stretch<'_> {
                 let end = values.len().min(at.saturating_add(left));
                 encoder.stencilled(stencil, nth + at, &values[at..end])
             } else {
-                let series = page.series(table, *labels, series.start + at);
+                let series = page.series(table, *labels, series.start + at, &mut pairs);
                 let moment = At { timestamp_ms: page.timestamp_ms, started_ms: 0 };
                 encoder.sample(&series, values[at], moment);
                 1
@@ -392,24 +437,57 @@ impl Stretch<'_> {
     }
 }
 
-/// The stencil of all series that `plan` takes; none if too few of them have a value.
-pub(super) fn stencil(samples: &Samples, plan: &Plan, external: &[AddedLabel]) -> Option<Stencil> {
-    let absent = samples.values.iter().filter(|value| is_absent(**value)).count();
-    if absent * ABSENT_SHARE_MAX > samples.values.len() {
-        return None;
-    }
-    let (timestamp_ms, wants, sheds, stencil) = Default::default();
-    let page = Page { samples, plan, external, timestamp_ms, wants, sheds, stencil };
+/// The stencil of all series that `plan` takes, perhaps with `known` shapes; none if too few of the
+/// series have a value.
+pub(super) fn stencil<'k>(
+    samples: &Samples,
+    plan: &Plan,
+    external: &[AddedLabel],
+    known: impl Iterator<Item = &'k Arc<Shapes>>,
+) -> Option<Stencil> {
+    let page = Page::to_draw(samples, plan, external)?;
     let table = samples.layout.symbols().read();
     let mut builder = StencilBuilder::new(samples.values.len());
-    for run in plan.runs() {
-        if let Some(labels) = page.labels_of(run) {
-            for at in run.series.start as usize..run.series.end as usize {
-                builder.push(&page.series(&table, labels, at));
+    let mut pairs = Pairs::new();
+    for (at, labels) in page.taken() {
+        builder.push(&page.series(&table, labels, at, &mut pairs));
+    }
+    Some(builder.build(known))
+}
+
+/// As [`stencil`], for a page that comes after the one that `before` is of, which `plan_before` took:
+/// `index` says which of its series these are. None if too many of them stand elsewhere.
+pub(super) fn stencil_after(
+    samples: &Samples,
+    index: &[u32],
+    plan: &Plan,
+    external: &[AddedLabel],
+    (before, plan_before): (&Stencil, &Plan),
+) -> Option<Stencil> {
+    let page = Page::to_draw(samples, plan, external)?;
+    let nth_before = plan_before.numbering();
+    let table = samples.layout.symbols().read();
+    let mut copy = StencilCopy::new(before);
+    let mut pairs = [Pairs::new(), Pairs::new()];
+    let (mut last, mut last_nth, mut drawn) = (None, None, 0);
+    for (at, labels) in page.taken() {
+        let nth = index.get(at).and_then(|old| nth_before.get(*old as usize));
+        let nth = nth.copied().filter(|nth| *nth != NOT_TAKEN);
+        match nth {
+            Some(nth) if nth > 0 && last_nth == Some(nth - 1) => copy.copy(nth as usize),
+            _ => {
+                drawn += 1;
+                if drawn * DRAWN_SHARE_MAX > samples.values.len() {
+                    return None;
+                }
+                let [one, other] = &mut pairs;
+                let last = last.map(|(at, labels)| page.series(&table, labels, at, one));
+                copy.push(last.as_ref(), &page.series(&table, labels, at, other));
             }
         }
+        (last, last_nth) = (Some((at, labels)), nth);
     }
-    Some(builder.build())
+    copy.build()
 }
 
 #[cfg(test)]

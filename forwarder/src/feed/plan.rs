@@ -25,6 +25,9 @@ pub(super) enum Form {
     Own(u32),
 }
 
+/// In [`Plan::numbering`]: the series is not taken.
+pub(super) const NOT_TAKEN: u32 = u32::MAX;
+
 /// Neighbouring series that are treated alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Run {
@@ -104,6 +107,24 @@ impl Plan {
             }
         }
         builder.build(layout.id(), selection.clone())
+    }
+
+    /// Whether the plan is for this layout.
+    pub(super) fn is_of(&self, layout: LayoutId) -> bool {
+        self.layout == layout
+    }
+
+    /// By series: how many series that are taken stand before it; [`NOT_TAKEN`] if it is not.
+    pub(super) fn numbering(&self) -> Vec<u32> {
+        let mut next = 0..;
+        let mut numbers = Vec::new();
+        for run in &self.runs {
+            numbers.resize(run.series.start as usize, NOT_TAKEN);
+            let is_taken = run.form != Form::Dropped;
+            let of_run = run.series.clone().map(|_| next.next().filter(|_| is_taken));
+            numbers.extend(of_run.map(|number| number.unwrap_or(NOT_TAKEN)));
+        }
+        numbers
     }
 
     /// The runs, in the order of series.

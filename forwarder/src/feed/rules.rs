@@ -2,7 +2,7 @@
 
 use model::{Labels, LabelsBuilder, Layout, Rule, SeriesSelector, relabel};
 
-use crate::encode::{AddedLabel, Insertion};
+use crate::encode::{AddedLabel, Insertion, Pairs};
 
 /// External labels, `write_relabel_configs`, and which series are of best effort.
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ impl LabelRules {
             return;
         }
         let table = layout.symbols().read();
-        let pairs = layout.pairs(at);
+        let pairs: Pairs = layout.pairs(at).collect();
         for (label, external) in self.external.iter().enumerate() {
             let before = pairs.partition_point(|id| table.name(*id) < &*external.name);
             let present = pairs.get(before).is_some_and(|id| table.name(*id) == &*external.name);
@@ -86,7 +86,7 @@ impl LabelRules {
         {
             let table = layout.symbols().read();
             for id in layout.pairs(at) {
-                let (name, value) = table.get(*id);
+                let (name, value) = table.get(id);
                 labels.set(name, value);
             }
         }

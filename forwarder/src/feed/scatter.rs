@@ -21,8 +21,8 @@ impl Scatter {
         let table = layout.symbols().read();
         let mut by_shard = vec![Vec::new(); shards];
         for at in 0..layout.len() {
-            let hash = layout.pairs(at).iter().fold(0_u64, |hash, id| {
-                hash.rotate_left(21) ^ rapidhash::v3::rapidhash_v3(table.framed(*id))
+            let hash = layout.pairs(at).fold(0_u64, |hash, id| {
+                hash.rotate_left(21) ^ rapidhash::v3::rapidhash_v3(table.framed(id))
             });
             let (part, within) = (part_of(hash, parts), hash % (shards / parts) as u64);
             by_shard[part + parts * within as usize].push(at as u32);

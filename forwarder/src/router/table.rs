@@ -152,13 +152,13 @@ impl Judge<'_> {
         if !self.table.by_name_alone {
             return self.ask(at);
         }
-        let name = self.layout.pairs(at).iter().find(|id| self.pairs.name(**id) == "__name__");
+        let name = self.layout.pairs(at).find(|id| self.pairs.name(*id) == "__name__");
         let kind = self.layout.family(at).kind;
         match (self.last, name) {
-            (Some((last, of, to)), Some(name)) if last == *name && of == kind => to,
+            (Some((last, of, to)), Some(name)) if last == name && of == kind => to,
             (_, name) => {
                 let to = self.ask(at);
-                self.last = name.map(|name| (*name, kind, to));
+                self.last = name.map(|name| (name, kind, to));
                 to
             }
         }

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashTable;
+use hashbrown::{HashSet, HashTable};
 use model::{Labels, Layout, PairId};
 use rapidhash::v3::rapidhash_v3;
+use smallvec::SmallVec;
 
 use super::lines::{Kind, Lines};
 
@@ -22,6 +23,8 @@ pub(super) struct Identity {
     lines: Option<HashTable<u32>>,
     /// Old series by the ids of their labels.
     labels: Option<HashTable<u32>>,
+    /// The label pairs of old series.
+    pairs: Option<HashSet<PairId>>,
     /// Per old line how many first lines are before it.
     counted: Vec<u32>,
     /// New lines by hash, and what they became.
@@ -55,6 +58,7 @@ impl Identity {
         self.series.resize(series, NOTHING);
         self.lines = None;
         self.labels = None;
+        self.pairs = None;
         self.counted.clear();
         self.fresh_lines.clear();
         self.fresh_labels.clear();
@@ -120,12 +124,17 @@ impl Identity {
 
     /// The old series with these labels.
     pub(super) fn old_series(&mut self, layout: &Arc<Layout>, labels: &Labels) -> Option<u32> {
-        let mut ids: Vec<PairId> = Vec::with_capacity(labels.len());
+        let mut ids: SmallVec<[PairId; 24]> = SmallVec::new();
         {
             let table = layout.symbols().read();
             for (name, value) in labels.iter() {
                 ids.push(table.find(name, value)?);
             }
+        }
+        let known = || layout.distinct_pairs().iter().copied().collect();
+        let known: &HashSet<PairId> = self.pairs.get_or_insert_with(known);
+        if !ids.iter().all(|id| known.contains(id)) {
+            return None; // as are most new series: nothing more is worked out for them
         }
         let hash_of = |at: &u32| hash_ids(layout.pairs(*at as usize));
         let table = self.labels.get_or_insert_with(|| {
@@ -135,7 +144,11 @@ impl Identity {
             }
             table
         });
-        table.find(hash_ids(&ids), |at| layout.pairs(*at as usize) == ids).copied()
+        table
+            .find(hash_ids(ids.iter().copied()), |at| {
+                layout.pairs(*at as usize).eq(ids.iter().copied())
+            })
+            .copied()
     }
 
     /// The new series with these labels, if there is one; `labels_of` knows new series' labels.
@@ -176,10 +189,9 @@ impl Became {
     }
 }
 
-fn hash_ids(ids: &[PairId]) -> u64 {
-    let fold =
-        |hash: u64, id: &PairId| (hash ^ u64::from(id.0)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let hash = ids.iter().fold(0x51_7C_C1_B7_27_22_0A_95, fold);
+fn hash_ids(ids: impl Iterator<Item = PairId>) -> u64 {
+    let fold = |hash: u64, id: PairId| (hash ^ u64::from(id.0)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let hash = ids.fold(0x51_7C_C1_B7_27_22_0A_95, fold);
     hash ^ (hash >> 29)
 }
 

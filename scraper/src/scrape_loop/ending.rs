@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use kit::Shutdown;
 use model::{ABSENT, Layout, PairId, Role, Samples};
+use smallvec::SmallVec;
 
 use super::{Observation, ScrapeLoop};
 
@@ -50,13 +51,14 @@ fn leave_out(samples: &mut [Samples], seen: &Observation) {
 }
 
 fn leave_out_series(samples: &mut Samples, living: &Layout) {
-    let living: HashSet<&[PairId]> = (0..living.len()).map(|at| living.pairs(at)).collect();
+    let ids = |layout: &Layout, at| -> SmallVec<[PairId; 16]> { layout.pairs(at).collect() };
+    let living: HashSet<_> = (0..living.len()).map(|at| ids(living, at)).collect();
     for (at, value) in samples.values.iter_mut().enumerate() {
-        if living.contains(samples.layout.pairs(at)) {
+        if living.contains(&ids(&samples.layout, at)) {
             *value = ABSENT;
         }
     }
     samples
         .stamped
-        .retain(|stamped| !living.contains(samples.layout.pairs(stamped.series as usize)));
+        .retain(|stamped| !living.contains(&ids(&samples.layout, stamped.series as usize)));
 }

@@ -1,4 +1,5 @@
-//! What many pieces of a page have in common: the same elements, and all but a few bytes.
+//! What many pieces of a page have in common: the same elements, and all but a few bytes. Pages of
+//! like targets have most of it in common too: their stencils share shapes.
 //!
 //! What holds: a shape around the own bytes of a piece is that piece, for a value unlike the one
 //! before; and the same plain bytes, for a value that is the one before again.
@@ -17,6 +18,8 @@ pub(super) const PREFIX_BYTES_MAX: usize = 32;
 pub(super) const OWN_BYTES_MAX: usize = 16;
 /// The longest end that they share, with the copy of a value.
 pub(super) const SUFFIX_BYTES_MAX: usize = 16;
+/// More shapes than this are not kept: their numbers are bytes, and two mean something else.
+pub(super) const SHAPES_MAX: usize = 254;
 /// Fewer pieces are not worth a shape, which takes about as much memory as four of them.
 const PIECES_MIN: usize = 8;
 
@@ -41,17 +44,17 @@ pub(super) struct Around {
     pub(super) value_bytes: u8,
 }
 
-/// The shapes of a page's pieces.
+/// Shapes of pieces, found in one page.
 #[derive(Debug)]
-pub(super) struct Shapes {
+pub(crate) struct Shapes {
     shapes: Vec<Shape>,
     /// The number of a shape, by the form of its pieces.
-    by_form: HashMap<Form, usize>,
+    by_form: HashMap<Form, u8>,
 }
 
 /// A hash of what pieces of one shape have in common: all but the bytes of literals. Two that are
 /// taken for each other by chance, or on purpose, are told apart by their bytes.
-type Form = u64;
+pub(super) type Form = u64;
 
 /// Pieces of one form.
 struct Group<'p> {
@@ -65,48 +68,56 @@ struct Group<'p> {
 // === impl Shapes ===
 
 impl Shapes {
-    /// The shapes of these pieces, each of which comes with its plain bytes: `shapes_max` at most.
-    pub(super) fn of<'p>(
-        pieces: impl Iterator<Item = (&'p [u8], usize)>,
-        shapes_max: usize,
-    ) -> Shapes {
+    /// The shapes of these pieces, each of which comes with its form and its plain bytes: the most
+    /// frequent ones.
+    pub(super) fn of<'p>(pieces: impl Iterator<Item = (Form, &'p [u8], usize)>) -> Shapes {
         let mut groups: HashMap<Form, Group<'p>> = HashMap::new();
-        for (piece, plain_bytes) in pieces {
-            let group = groups.entry(form(piece, plain_bytes));
+        for (form, piece, plain_bytes) in pieces {
+            let group = groups.entry(form);
             group.or_insert_with(|| Group::new(piece, plain_bytes)).take(piece);
         }
         groups.retain(|_, group| group.pieces >= PIECES_MIN);
         let mut groups: Vec<(Form, Group<'p>)> = groups.into_iter().collect();
-        groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.pieces));
+        groups.sort_by_key(|(form, group)| (std::cmp::Reverse(group.pieces), *form));
         let mut shapes = Shapes { shapes: Vec::new(), by_form: HashMap::new() };
         for (form, group) in groups {
-            if shapes.shapes.len() == shapes_max {
+            if shapes.shapes.len() == SHAPES_MAX {
                 break;
             }
             if let Some(shape) = Shape::new(group.first, group.differing(), group.plain_bytes) {
-                shapes.by_form.insert(form, shapes.shapes.len());
+                shapes.by_form.insert(form, shapes.shapes.len() as u8);
                 shapes.shapes.push(shape);
             }
         }
         shapes
     }
 
-    /// The shape of a piece and the bytes that it has for itself.
+    /// The shape of a piece of this form and the bytes that it has for itself.
     pub(super) fn find<'p>(
         &self,
+        form: Form,
         piece: &'p [u8],
         plain_bytes: usize,
-    ) -> Option<(usize, &'p [u8])> {
-        let number = *self.by_form.get(&form(piece, plain_bytes))?;
-        Some((number, self.shapes[number].own_bytes_of(piece, plain_bytes)?))
+    ) -> Option<(u8, &'p [u8])> {
+        let number = *self.by_form.get(&form)?;
+        Some((number, self.get(number).own_bytes_of(piece, plain_bytes)?))
     }
 
-    pub(super) fn into_shapes(self) -> Box<[Shape]> {
-        self.shapes.into()
+    /// The shape with this number.
+    #[inline]
+    pub(super) fn get(&self, number: u8) -> &Shape {
+        &self.shapes[usize::from(number)]
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let entry_bytes = size_of::<(Form, u8)>() + 1;
+        self.shapes.capacity() * size_of::<Shape>() + self.by_form.capacity() * entry_bytes
     }
 }
 
-fn form(piece: &[u8], plain_bytes: usize) -> Form {
+/// The form of a piece.
+pub(super) fn form(piece: &[u8], plain_bytes: usize) -> Form {
     let mut common = SmallVec::<[u8; 64]>::from_slice(piece);
     for element in elements(piece) {
         if let Element::Literal(bytes) = element {

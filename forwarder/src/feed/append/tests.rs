@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use kit::ManualClock;
-use model::{Family, LayoutBuilder, MetricType, Role, STALE_MARKER, Selection, Symbols};
+use model::{
+    Family, LayoutBuilder, MetricType, NEW_SERIES, Role, STALE_MARKER, Selection, Symbols,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -55,6 +57,32 @@ fn any_value() -> impl Strategy<Value = f64> {
     ]
 }
 
+/// A series that goes, comes, or changes its place.
+#[derive(Debug, Clone)]
+enum Edit {
+    Remove(usize),
+    Insert(usize, Text),
+    Swap(usize, usize),
+}
+
+fn any_edit() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        any::<usize>().prop_map(Edit::Remove),
+        (any::<usize>(), any_series()).prop_map(|(at, series)| Edit::Insert(at, series)),
+        (any::<usize>(), any::<usize>()).prop_map(|(one, other)| Edit::Swap(one, other)),
+    ]
+}
+
+fn edit(series: &mut Vec<Text>, edit: Edit) {
+    let len = series.len();
+    match edit {
+        Edit::Remove(at) if len > 1 => drop(series.remove(at % len)),
+        Edit::Insert(at, new) if !series.contains(&new) => series.insert(at % (len + 1), new),
+        Edit::Swap(one, other) => series.swap(one % len, other % len),
+        Edit::Remove(_) | Edit::Insert(..) => {}
+    }
+}
+
 /// A destination's shard, without a destination.
 struct Bench {
     shard: Shard,
@@ -97,7 +125,13 @@ proptest! {
     fn pages_by_stencil_are_the_pages_by_label(
         series in proptest::collection::btree_set(any_series(), 1..200),
         order in any::<u64>(),
-        pages in proptest::collection::vec(proptest::collection::vec(any_value(), 200), 1..4),
+        pages in proptest::collection::vec(
+            (
+                proptest::collection::vec(any_value(), 260),
+                proptest::collection::vec(any_edit(), 0..8),
+            ),
+            1..9,
+        ),
         samples_max in prop_oneof![1..5_u64, 5..1000_u64],
         has_external in any::<bool>(),
         timestamp_ms in prop_oneof![5 => Just(1_700_000_000_000_i64), 1 => Just(0), 1 => Just(77)],
@@ -107,19 +141,32 @@ proptest! {
         let mut series: Vec<Text> = series.into_iter().collect();
         let len = series.len();
         series.rotate_left(order as usize % len);
-        let mut builder = LayoutBuilder::new(&symbols);
-        for labels in &series {
-            builder.push(labels.iter().map(|(name, value)| (&**name, &**value)), &family);
-        }
-        let layout = builder.build();
+        let layout_of = |series: &[Text]| {
+            let mut builder = LayoutBuilder::new(&symbols);
+            for labels in series {
+                builder.push(labels.iter().map(|(name, value)| (&**name, &**value)), &family);
+            }
+            builder.build()
+        };
         let external: &[(&str, &str)] = if has_external { &[("cluster", "c1"), ("zone", "z")] } else { &[] };
         let rules = LabelRules::new(&external.iter().copied().collect(), &[], Vec::new());
         let [ready, anew] = [Bench::new(samples_max), Bench::new(samples_max)];
-        for (at, values) in pages.iter().enumerate() {
-            let values = values[..len].to_vec();
-            let samples = Samples::plain(Role::Page, Arc::clone(&layout), values);
+        let mut shapes = Vec::new();
+        let mut before: Option<(Vec<Text>, Plan, Stencil)> = None;
+        for (at, (values, edits)) in pages.into_iter().enumerate() {
+            edits.into_iter().for_each(|one| edit(&mut series, one));
+            let values = values[..series.len()].to_vec();
+            let samples = Samples::plain(Role::Page, layout_of(&series), values);
             let plan = Plan::make(&samples, &Selection::All, &rules, None);
-            let stencil = stencil(&samples, &plan, rules.external());
+            let copied = before.as_ref().and_then(|(known, plan_before, stencil)| {
+                let old = |series: &Text| known.iter().position(|known| known == series);
+                let old = |series| old(series).map_or(NEW_SERIES, |at| at as u32);
+                let index: Vec<u32> = series.iter().map(old).collect();
+                stencil_after(&samples, &index, &plan, rules.external(), (stencil, plan_before))
+            });
+            let made = || stencil(&samples, &plan, rules.external(), shapes.iter());
+            let stencil = copied.filter(|_| at % 3 > 0).or_else(made);
+            shapes.extend(stencil.iter().map(|stencil| Arc::clone(stencil.shapes())));
             let mut page = Page {
                 samples: &samples,
                 plan: &plan,
@@ -132,6 +179,7 @@ proptest! {
             ready.append(&page);
             page.stencil = None;
             anew.append(&page);
+            before = stencil.map(|stencil| (series.clone(), plan, stencil));
         }
         prop_assert_eq!(ready.plain_blocks(), anew.plain_blocks());
     }

@@ -10,8 +10,8 @@ use crate::discovery::label_name;
 const PREFIX: &str = "__meta_kubernetes_";
 
 /// Sets the meta label `name`.
-pub(super) fn set(labels: &mut LabelsBuilder, name: &str, value: impl Into<Box<str>>) {
-    labels.set(format!("{PREFIX}{name}"), value);
+pub(super) fn set(labels: &mut LabelsBuilder, name: &str, value: impl Into<String>) {
+    labels.set(format!("{PREFIX}{name}"), value.into());
 }
 
 /// Name, labels and annotations of an object of this role.
