@@ -128,6 +128,7 @@ impl Forwarder {
             names: vec![name.into()],
             sink,
             takes_rest: false,
+            hears_all: true,
         });
         let destinations = Arc::new(ArcSwap::from_pointee(Vec::new()));
         let forwarder = Forwarder {
@@ -183,6 +184,7 @@ impl Forwarder {
             names: feed.members.iter().map(|member| member.config.name.as_str().into()).collect(),
             sink: Arc::clone(feed) as Arc<dyn BatchSink>,
             takes_rest: feed.config.takes_rest,
+            hears_all: false,
         });
         let entries = self.builtin.iter().cloned().chain(entries).collect();
         let table = Table::new(entries, config.data_types.clone(), &config.routes);

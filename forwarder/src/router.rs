@@ -66,7 +66,7 @@ impl BatchSink for Router {
         let notes = memo.get_or_insert_with(Notes::default);
         notes.follow(&table);
         notes.rows.clear();
-        let mut unrouted = 0;
+        let (mut unrouted, mut to) = (0, table.hearers());
         for (samples, given) in batch.samples.iter().zip(selected) {
             let slot = match samples.role {
                 Role::Page => &mut notes.page,
@@ -78,6 +78,7 @@ impl BatchSink for Router {
                 before => Plan::make(samples, given, &table, before.as_ref()),
             };
             unrouted += plan.count_unrouted(samples);
+            to = to.and(plan.takers());
             notes.rows.push(Arc::clone(plan.selections()));
             *slot = Some(plan);
         }
@@ -85,10 +86,11 @@ impl BatchSink for Router {
             self.unrouted.fetch_add(unrouted, Ordering::Relaxed);
         }
         let Notes { memos, rows, column, .. } = notes;
-        for (at, (entry, (_, memo))) in table.entries().iter().zip(memos).enumerate() {
+        for at in to.iter() {
+            let (_, memo) = &mut memos[at];
             column.clear();
             column.extend(rows.iter().map(|row| row[at].clone()));
-            entry.sink.accept(batch, column, memo);
+            table.entries()[at].sink.accept(batch, column, memo);
         }
     }
 }

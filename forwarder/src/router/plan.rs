@@ -15,6 +15,8 @@ pub(super) struct Plan {
     runs: Box<[(u32, Destinations)]>,
     /// What each destination gets.
     selections: Arc<[Selection]>,
+    /// Who gets anything.
+    takers: Destinations,
     has_unrouted: bool,
 }
 
@@ -58,13 +60,20 @@ impl Plan {
             .map(|entry| select(&runs, entry, given, layout.len()))
             .collect();
         let has_unrouted = runs.iter().any(|(_, to)| to.is_empty());
+        let takers = runs.iter().fold(Destinations::default(), |all, (_, to)| all.and(*to));
         let (layout, given) = (layout.id(), given.clone());
-        Plan { layout, given, runs: runs.into(), selections: selections.into(), has_unrouted }
+        let (runs, selections) = (runs.into(), selections.into());
+        Plan { layout, given, runs, selections, takers, has_unrouted }
     }
 
     /// What each destination gets, in the order of the table's entries.
     pub(super) fn selections(&self) -> &Arc<[Selection]> {
         &self.selections
+    }
+
+    /// Who gets anything.
+    pub(super) fn takers(&self) -> Destinations {
+        self.takers
     }
 
     /// How many samples have no destination at all.

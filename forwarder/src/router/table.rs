@@ -17,6 +17,8 @@ pub(crate) struct Entry {
     pub(crate) sink: Arc<dyn BatchSink>,
     /// Whether it gets what no route takes.
     pub(crate) takes_rest: bool,
+    /// Whether it is told of batches in which nothing is for it.
+    pub(crate) hears_all: bool,
 }
 
 /// Tells entries apart over reloads; never used twice in a process.
@@ -34,6 +36,8 @@ pub(crate) struct Table {
     data_types: Vec<DataType>,
     routes: Vec<(Vec<usize>, Destinations, bool)>,
     rest: Destinations,
+    /// Those that are told of every batch.
+    hearers: Destinations,
     /// Whether no selector looks at a label but `__name__`: then neighbours share decisions.
     by_name_alone: bool,
 }
@@ -77,6 +81,21 @@ impl Destinations {
         self.0 >> entry & 1 == 1
     }
 
+    /// Those of both.
+    pub(super) fn and(self, other: Destinations) -> Destinations {
+        Destinations(self.0 | other.0)
+    }
+
+    /// Their places, ascending.
+    pub(super) fn iter(self) -> impl Iterator<Item = usize> {
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let next = (left != 0).then_some(left.trailing_zeros() as usize);
+            left &= left.wrapping_sub(1);
+            next
+        })
+    }
+
     fn of(entries: impl Iterator<Item = usize>) -> Destinations {
         Destinations(entries.fold(0, |set, entry| set | 1 << entry))
     }
@@ -100,12 +119,14 @@ impl Table {
             .collect();
         let takes_rest = entries.iter().enumerate().filter(|(_, entry)| entry.takes_rest);
         let rest = Destinations::of(takes_rest.map(|(at, _)| at));
+        let hearers = entries.iter().enumerate().filter(|(_, entry)| entry.hears_all);
+        let hearers = Destinations::of(hearers.map(|(at, _)| at));
         let selectors = data_types.iter().flat_map(|known| &known.selectors);
         let by_name_alone = selectors
             .flat_map(SeriesSelector::matchers)
             .all(|matcher| matcher.name() == "__name__");
         let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
-        Table { generation, entries, data_types, routes, rest, by_name_alone }
+        Table { generation, entries, data_types, routes, rest, hearers, by_name_alone }
     }
 
     /// Which table this is; 0 is none.
@@ -116,6 +137,11 @@ impl Table {
     /// The destinations, in the order in which they are given a batch.
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Those that are told of every batch.
+    pub(super) fn hearers(&self) -> Destinations {
+        self.hearers
     }
 
     /// To ask about the series of `layout`.

@@ -33,11 +33,11 @@ impl BatchSink for Witness {
 }
 
 impl Witness {
-    /// What came last: names of the series, and the how-manyeth batch of its source it was.
+    /// What came last: names of the series, and the how-manyeth batch of its source it was; nothing
+    /// and 0 before.
     fn last(&self) -> (String, u32) {
         let seen = self.0.lock().unwrap();
-        let (names, batches) = seen.last().unwrap();
-        (names.join(" "), *batches)
+        seen.last().map_or_else(Default::default, |(names, batches)| (names.join(" "), *batches))
     }
 }
 
@@ -73,6 +73,7 @@ impl World {
                 names: vec![name.into()],
                 sink: Arc::clone(witness) as Arc<dyn BatchSink>,
                 takes_rest: name == "reports",
+                hears_all: name == "status",
             })
             .collect();
         let router = Router::new(World::table(&entries, text));
@@ -140,6 +141,8 @@ fn without_routes_everything_goes_to_every_remote_write() {
     let world = World::new("{}");
     world.send(page(&layout(&Symbols::new(), &["up", "vm_state"])), &mut Memo::default());
     world.check("", "up vm_state", "");
+    let asked = world.witnesses.each_ref().map(|witness| witness.last().1);
+    assert_eq!(asked, [1, 1, 0], "but for who hears all, who gets nothing is left alone");
 }
 
 #[test]
