@@ -1,8 +1,9 @@
 //! The open block of one shard: samples are appended to it until it is full or old enough.
 //!
 //! What holds: a sealed block goes to every outlet at once, compressed, and has the same number in
-//! each of their queues; samples that a sender can see are in the ledger already. What waits is never larger than what is sent.
-//! Not here: which samples (`destination/append.rs`).
+//! each of their queues; samples that a sender can see are in the ledger already. What waits is
+//! never larger than what is sent.
+//! Not here: which samples (`feed/append.rs`).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

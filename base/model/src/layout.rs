@@ -89,6 +89,20 @@ impl Layout {
         self.numbers_of(at).map(|at| self.pairs[self.numbers.get(at)])
     }
 
+    /// Appends the pairs of series `at` to `out`: the quick way for one series after the other.
+    #[inline]
+    pub fn copy_pairs(&self, at: usize, out: &mut impl Extend<PairId>) {
+        let place = self.numbers_of(at);
+        match &self.numbers {
+            Numbers::Short(numbers) => {
+                out.extend(numbers[place].iter().map(|number| self.pairs[usize::from(*number)]));
+            }
+            Numbers::Long(numbers) => {
+                out.extend(numbers[place].iter().map(|number| self.pairs[*number as usize]));
+            }
+        }
+    }
+
     /// Each pair that some series has, once.
     pub fn distinct_pairs(&self) -> &[PairId] {
         &self.pairs

@@ -144,7 +144,7 @@ impl<'p> Page<'p> {
         'p: 's,
     {
         pairs.clear();
-        pairs.extend(labels.layout.pairs(at.wrapping_add(labels.offset)));
+        labels.layout.copy_pairs(at.wrapping_add(labels.offset), pairs);
         Series {
             table,
             pairs,
@@ -387,7 +387,7 @@ impl Stretch<'_> {
                 (family, family_at) = (next, family_at + 1);
             }
             pairs.clear();
-            pairs.extend(labels.layout.pairs(first + nth));
+            labels.layout.copy_pairs(first + nth, &mut pairs);
             let series = Series {
                 table,
                 pairs: &pairs,
