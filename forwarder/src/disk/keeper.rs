@@ -7,6 +7,8 @@
 //! blocks in memory; it is asked again every second, counted, and said once.
 //! Nothing to do costs nothing: the thread sleeps until somebody wakes it.
 
+mod report;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
@@ -576,36 +578,6 @@ impl Worker {
         self.try_again = None;
         if self.shared.stats.failing.swap(false, Ordering::Relaxed) {
             info!(destination = %self.name, "the disk takes blocks again");
-        }
-    }
-
-    fn report_waiting(&self, reader: &Reader, blocks: usize, missing: u64) {
-        let (destination, folder) = (&reader.destination, self.config.folder.display());
-        if blocks > 0 {
-            info!(%destination, %folder, blocks, "going on with what waited on disk");
-        }
-        if missing > 0 {
-            error!(%destination, %folder, samples = missing, "records on disk are missing");
-        }
-    }
-
-    fn report(&self, recovery: &Recovery) {
-        let Recovery { damaged_places, foreign_files, damaged_cursors, freed_cursors } = recovery;
-        let (destination, folder) = (&self.name, self.config.folder.display());
-        let damages = damaged_places + damaged_cursors.len() as u64;
-        self.shared.stats.damages.fetch_add(damages, Ordering::Relaxed);
-        if damages > 0 {
-            error!(
-                %destination, %folder, damaged_places,
-                damaged_cursors = damaged_cursors.len(), "the queue on disk was damaged"
-            );
-        }
-        for place in freed_cursors {
-            let place = place.display();
-            info!(%destination, %place, "giving up the place of a destination that is no more");
-        }
-        for file in foreign_files {
-            warn!(%destination, file = %file.display(), "not a file of this queue: left alone");
         }
     }
 }

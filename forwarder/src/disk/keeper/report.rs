@@ -1,0 +1,40 @@
+//! What the thread of a log says about what it found.
+
+use std::sync::atomic::Ordering;
+
+use tracing::{error, info, warn};
+
+use super::{Reader, Worker};
+use crate::disk::Recovery;
+
+impl Worker {
+    pub(super) fn report_waiting(&self, reader: &Reader, blocks: usize, missing: u64) {
+        let (destination, folder) = (&reader.destination, self.config.folder.display());
+        if blocks > 0 {
+            info!(%destination, %folder, blocks, "going on with what waited on disk");
+        }
+        if missing > 0 {
+            error!(%destination, %folder, samples = missing, "records on disk are missing");
+        }
+    }
+
+    pub(super) fn report(&self, recovery: &Recovery) {
+        let Recovery { damaged_places, foreign_files, damaged_cursors, freed_cursors } = recovery;
+        let (destination, folder) = (&self.name, self.config.folder.display());
+        let damages = damaged_places + damaged_cursors.len() as u64;
+        self.shared.stats.damages.fetch_add(damages, Ordering::Relaxed);
+        if damages > 0 {
+            error!(
+                %destination, %folder, damaged_places,
+                damaged_cursors = damaged_cursors.len(), "the queue on disk was damaged"
+            );
+        }
+        for place in freed_cursors {
+            let place = place.display();
+            info!(%destination, %place, "giving up the place of a destination that is no more");
+        }
+        for file in foreign_files {
+            warn!(%destination, file = %file.display(), "not a file of this queue: left alone");
+        }
+    }
+}
