@@ -116,13 +116,16 @@ impl Plan {
 
     /// By series: how many series that are taken stand before it; [`NOT_TAKEN`] if it is not.
     pub(super) fn numbering(&self) -> Vec<u32> {
-        let mut next = 0..;
-        let mut numbers = Vec::new();
-        for run in &self.runs {
-            numbers.resize(run.series.start as usize, NOT_TAKEN);
-            let is_taken = run.form != Form::Dropped;
-            let of_run = run.series.clone().map(|_| next.next().filter(|_| is_taken));
-            numbers.extend(of_run.map(|number| number.unwrap_or(NOT_TAKEN)));
+        let (mut numbers, mut next) = (Vec::new(), 0);
+        for Run { series, form, .. } in &self.runs {
+            numbers.resize(series.start as usize, NOT_TAKEN);
+            if *form == Form::Dropped {
+                numbers.resize(series.end as usize, NOT_TAKEN);
+                continue;
+            }
+            let behind = next + (series.end - series.start);
+            numbers.extend(next..behind);
+            next = behind;
         }
         numbers
     }

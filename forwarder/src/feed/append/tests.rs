@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use kit::ManualClock;
 use model::{
-    Family, LayoutBuilder, MetricType, NEW_SERIES, Role, STALE_MARKER, Selection, Symbols,
+    Carried, Family, LayoutBuilder, LayoutId, MetricType, NEW_SERIES, NameScheme, Role, Rule,
+    RuleFields, STALE_MARKER, Selection, Symbols,
 };
 use proptest::prelude::*;
 
@@ -83,6 +84,31 @@ fn edit(series: &mut Vec<Text>, edit: Edit) {
     }
 }
 
+/// `write_relabel_configs`: none, those that drop series, and those that change some too.
+fn any_relabelling() -> impl Strategy<Value = Vec<Rule>> {
+    (0..3_usize).prop_map(|count| {
+        let fields = |regex: &str, action: &str, replacement: &str| RuleFields {
+            source_labels: vec!["mode".into()],
+            regex: Some(regex.into()),
+            action: Some(action.into()),
+            target_label: if action == "replace" { "kind".into() } else { String::new() },
+            replacement: (action == "replace").then(|| replacement.into()),
+            ..RuleFields::default()
+        };
+        let all = [fields("idle", "drop", ""), fields("(u).*", "replace", "$1")];
+        let rules = all.into_iter().take(count);
+        rules.map(|fields| Rule::new(fields, NameScheme::default()).unwrap()).collect()
+    })
+}
+
+/// What is remembered of a page when the next one comes.
+struct Before {
+    series: Vec<Text>,
+    layout: LayoutId,
+    plan: Plan,
+    stencil: Option<Stencil>,
+}
+
 /// A destination's shard, without a destination.
 struct Bench {
     shard: Shard,
@@ -134,6 +160,8 @@ proptest! {
         ),
         samples_max in prop_oneof![1..5_u64, 5..1000_u64],
         has_external in any::<bool>(),
+        relabels in any_relabelling(),
+        is_selected in any::<bool>(),
         timestamp_ms in prop_oneof![5 => Just(1_700_000_000_000_i64), 1 => Just(0), 1 => Just(77)],
     ) {
         let symbols = Symbols::new();
@@ -149,20 +177,29 @@ proptest! {
             builder.build()
         };
         let external: &[(&str, &str)] = if has_external { &[("cluster", "c1"), ("zone", "z")] } else { &[] };
-        let rules = LabelRules::new(&external.iter().copied().collect(), &[], Vec::new());
+        let rules = LabelRules::new(&external.iter().copied().collect(), &relabels, Vec::new());
+        // A route takes what it takes by labels: on every page the same series.
+        let selection = |series: &[Text]| match is_selected {
+            true => Selection::of(series.len(), |at| !series[at][1].1.ends_with('3')),
+            false => Selection::All,
+        };
         let [ready, anew] = [Bench::new(samples_max), Bench::new(samples_max)];
         let mut shapes = Vec::new();
-        let mut before: Option<(Vec<Text>, Plan, Stencil)> = None;
+        let mut before: Option<Before> = None;
         for (at, (values, edits)) in pages.into_iter().enumerate() {
             edits.into_iter().for_each(|one| edit(&mut series, one));
             let values = values[..series.len()].to_vec();
-            let samples = Samples::plain(Role::Page, layout_of(&series), values);
-            let plan = Plan::make(&samples, &Selection::All, &rules, None);
-            let copied = before.as_ref().and_then(|(known, plan_before, stencil)| {
+            let mut samples = Samples::plain(Role::Page, layout_of(&series), values);
+            samples.carried = before.as_ref().map(|Before { series: known, layout, .. }| {
                 let old = |series: &Text| known.iter().position(|known| known == series);
                 let old = |series| old(series).map_or(NEW_SERIES, |at| at as u32);
-                let index: Vec<u32> = series.iter().map(old).collect();
-                stencil_after(&samples, &index, &plan, rules.external(), (stencil, plan_before))
+                Carried { from: *layout, index: series.iter().map(old).collect() }
+            });
+            let plan_before = before.as_ref().map(|before| &before.plan);
+            let plan = Plan::make(&samples, &selection(&series), &rules, plan_before);
+            let copied = before.as_ref().zip(samples.carried.as_ref()).and_then(|(before, carried)| {
+                let stencil = (before.stencil.as_ref()?, &before.plan);
+                stencil_after(&samples, &carried.index, &plan, rules.external(), stencil)
             });
             let made = || stencil(&samples, &plan, rules.external(), shapes.iter());
             let stencil = copied.filter(|_| at % 3 > 0).or_else(made);
@@ -179,7 +216,8 @@ proptest! {
             ready.append(&page);
             page.stencil = None;
             anew.append(&page);
-            before = stencil.map(|stencil| (series.clone(), plan, stencil));
+            let (series, layout) = (series.clone(), samples.layout.id());
+            before = Some(Before { series, layout, plan, stencil });
         }
         prop_assert_eq!(ready.plain_blocks(), anew.plain_blocks());
     }
