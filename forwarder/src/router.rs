@@ -78,7 +78,7 @@ impl BatchSink for Router {
                 before => Plan::make(samples, given, &table, before.as_ref()),
             };
             unrouted += plan.count_unrouted(samples);
-            to = to.and(plan.takers());
+            to = to.union(plan.takers());
             notes.rows.push(Arc::clone(plan.selections()));
             *slot = Some(plan);
         }

@@ -3,7 +3,7 @@
 //! A layout never changes; when a page's lines change there is a new one, and the batch says which
 //! of its series were in the layout before (`Batch`'s [`Carried`](crate::Carried)).
 //! The label pairs of a page are few beside its series: they are listed once, and a series is the
-//! numbers of its pairs in that list. About 14 bytes a series where numbers need two bytes.
+//! numbers of its pairs in that list. About 17 bytes a series where numbers need two bytes.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ pub struct LayoutBuilder<'s> {
     ids: Vec<PairId>,
 }
 
-/// In [`LayoutBuilder::taken`]: a pair that no series so far has.
+/// In [`LayoutBuilder::taken`]: a pair that no series taken so far has.
 const NOT_TAKEN: u32 = u32::MAX;
 
 // === impl Layout ===
@@ -89,7 +89,8 @@ impl Layout {
         self.numbers_of(at).map(|at| self.pairs[self.numbers.get(at)])
     }
 
-    /// Appends the pairs of series `at` to `out`: the quick way for one series after the other.
+    /// Appends the pairs of series `at` to `out`. For the hot path: how wide numbers are is asked
+    /// once a series here, and once a pair in [`Layout::pairs`].
     #[inline]
     pub fn copy_pairs(&self, at: usize, out: &mut impl Extend<PairId>) {
         let place = self.numbers_of(at);
@@ -262,13 +263,12 @@ impl<'s> LayoutBuilder<'s> {
     /// The number of a pair, which may be new here.
     fn number(&mut self, id: PairId) -> u32 {
         let LayoutBuilder { pairs, places, .. } = self;
-        let hash = |id: PairId| u64::from(id.0).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let at = |number: &u32| pairs[*number as usize];
-        if let Some(number) = places.find(hash(id), |number| at(number) == id) {
+        if let Some(number) = places.find(id.spread(), |number| at(number) == id) {
             return *number;
         }
         let number = pairs.len() as u32;
-        places.insert_unique(hash(id), number, |number| hash(at(number)));
+        places.insert_unique(id.spread(), number, |number| at(number).spread());
         pairs.push(id);
         number
     }

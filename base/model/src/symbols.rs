@@ -138,6 +138,18 @@ impl Symbols {
     }
 }
 
+// === impl PairId ===
+
+impl PairId {
+    /// A hash for tables of ids. Spreads neighbours over the whole range: tables take the top and
+    /// the bottom bits.
+    #[inline]
+    pub fn spread(self) -> u64 {
+        let mixed = u64::from(self.0).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        mixed ^ (mixed >> 32)
+    }
+}
+
 // === impl Columns ===
 
 impl Columns {

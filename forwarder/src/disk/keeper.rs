@@ -218,6 +218,7 @@ impl Keeper {
         let (answer, answered) = oneshot::channel();
         {
             let mut inbox = self.0.inbox();
+            inbox.writes.retain(|asked| !asked.is_closed()); // while the disk hangs many give up
             inbox.writes.push(answer);
             inbox.woken = true;
             self.0.word.notify_one();

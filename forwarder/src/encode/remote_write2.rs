@@ -208,20 +208,13 @@ fn pair_refs(
     series: &Series<'_>,
     id: PairId,
 ) -> PairRefs {
-    if let Some((_, refs)) = pairs.find(hash_id(id), |(known, _)| *known == id) {
+    if let Some((_, refs)) = pairs.find(id.spread(), |(known, _)| *known == id) {
         return *refs;
     }
     let (name, value) = series.table.get(id);
     let refs = strings.refs(name, value);
-    pairs.insert_unique(hash_id(id), (id, refs), |(known, _)| hash_id(*known));
+    pairs.insert_unique(id.spread(), (id, refs), |(known, _)| known.spread());
     refs
-}
-
-/// Spreads neighbouring ids over the whole range: tables take their top and bottom bits.
-#[inline]
-fn hash_id(id: PairId) -> u64 {
-    let mixed = u64::from(id.0).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    mixed ^ (mixed >> 32)
 }
 
 fn same_text(one: &Arc<str>, other: &Arc<str>) -> bool {

@@ -72,7 +72,8 @@ struct Stretch<'p> {
 const CHAIN_MIN: usize = 2;
 /// A page in which one of so many series has no value of its own is not worth a stencil.
 const ABSENT_SHARE_MAX: usize = 8;
-/// A page in which one of so many series is new, or stands elsewhere, is not worth a copy of the stencil before.
+/// A page in which one of so many series is new, or stands elsewhere, is not worth a copy of the
+/// stencil before.
 const DRAWN_SHARE_MAX: usize = 4;
 
 // === impl Page ===

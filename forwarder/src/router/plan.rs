@@ -60,7 +60,7 @@ impl Plan {
             .map(|entry| select(&runs, entry, given, layout.len()))
             .collect();
         let has_unrouted = runs.iter().any(|(_, to)| to.is_empty());
-        let takers = runs.iter().fold(Destinations::default(), |all, (_, to)| all.and(*to));
+        let takers = runs.iter().fold(Destinations::default(), |all, (_, to)| all.union(*to));
         let (layout, given) = (layout.id(), given.clone());
         let (runs, selections) = (runs.into(), selections.into());
         Plan { layout, given, runs, selections, takers, has_unrouted }

@@ -81,8 +81,8 @@ impl Destinations {
         self.0 >> entry & 1 == 1
     }
 
-    /// Those of both.
-    pub(super) fn and(self, other: Destinations) -> Destinations {
+    /// Those that are in one of both.
+    pub(super) fn union(self, other: Destinations) -> Destinations {
         Destinations(self.0 | other.0)
     }
 

@@ -222,3 +222,34 @@ proptest! {
         prop_assert_eq!(ready.plain_blocks(), anew.plain_blocks());
     }
 }
+
+#[test]
+fn a_page_that_changes_a_little_goes_on_with_its_stencil() {
+    let symbols = Symbols::new();
+    let family = Arc::new(Family::default());
+    let page = |numbers: &[u32]| {
+        let mut builder = LayoutBuilder::new(&symbols);
+        for number in numbers {
+            let number = number.to_string();
+            let labels = [("__name__", "node_cpu_seconds_total"), ("cpu", &*number)];
+            builder.push(labels.into_iter(), &family);
+        }
+        Samples::plain(Role::Page, builder.build(), vec![1.0; numbers.len()])
+    };
+    let rules = LabelRules::new(&Default::default(), &[], Vec::new());
+    let numbers: Vec<u32> = (0..20).collect();
+    let changed: Vec<u32> = (0..21).filter(|number| *number != 4).collect();
+    let (first, second) = (page(&numbers), page(&changed));
+    let plan = |samples| Plan::make(samples, &Selection::All, &rules, None);
+    let before = stencil(&first, &plan(&first), &[], [].iter()).unwrap();
+    let after = |index: &[u32]| {
+        stencil_after(&second, index, &plan(&second), &[], (&before, &plan(&first)))
+    };
+    let mut index = changed.clone();
+    index[19] = NEW_SERIES;
+    let copied = after(&index).unwrap();
+    assert!(Arc::ptr_eq(copied.shapes(), before.shapes()));
+    assert_eq!((0..20).filter(|nth| copied.has(*nth)).count(), 19, "all but the first have one");
+    index.reverse();
+    assert!(after(&index).is_none(), "nobody follows whom they followed");
+}
