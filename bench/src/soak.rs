@@ -201,6 +201,7 @@ impl Soak {
 
     /// Ends the process, mostly without a word, and starts the next one.
     fn end_a_life(&mut self) -> anyhow::Result<()> {
+        self.look()?; // the last account of this life
         let kills = self.chance.below(4) > 0;
         let ended_ms = unix_ms();
         match kills {

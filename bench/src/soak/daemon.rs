@@ -38,6 +38,8 @@ pub(crate) struct Account {
     pub(crate) dropped: u64,
     /// The part of `dropped` that the receiver refused.
     pub(crate) refused: u64,
+    /// The part of `dropped` for which the queue had no room.
+    pub(crate) overflowed: u64,
     pub(crate) disk_failing: bool,
     pub(crate) disk_bytes: u64,
 }
@@ -149,17 +151,35 @@ impl Daemon {
     /// Lines that the daemon logged as errors, in all its lives, by their message.
     pub(crate) fn errors(&self) -> BTreeMap<String, u64> {
         let mut errors = BTreeMap::new();
+        for line in self.error_lines() {
+            let words = line.split_whitespace().filter(|word| !word.contains('='));
+            let message = words.take(14).collect::<Vec<_>>().join(" ");
+            *errors.entry(message).or_insert(0) += 1;
+        }
+        errors
+    }
+
+    /// Samples of a destination that a life logged as dropped when it was told to end.
+    pub(crate) fn left_at_stops(&self, destination: &str) -> u64 {
+        let lines = self.error_lines().into_iter();
+        let lines = lines.filter(|line| line.contains("samples were still queued at the end"));
+        let value = |line: &str, key: &str| {
+            let rest = line.split_once(&format!("{key}="))?.1;
+            Some(rest.split_whitespace().next()?.trim_matches('"').to_owned())
+        };
+        let ours = lines.filter(|line| value(line, "destination").as_deref() == Some(destination));
+        ours.filter_map(|line| value(&line, "lost")?.parse::<u64>().ok()).sum()
+    }
+
+    fn error_lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
         for life in 1..=self.lives {
             let log = self.folder.join(format!("rollcall-{life}.log"));
             let text = fs::read_to_string(log).unwrap_or_default();
-            for line in text.lines().filter(|line| line.contains("ERROR")) {
-                let message = line.split("ERROR").nth(1).unwrap_or_default();
-                let words = message.split_whitespace().filter(|word| !word.contains('='));
-                let message = words.take(14).collect::<Vec<_>>().join(" ");
-                *errors.entry(message).or_insert(0) += 1;
-            }
+            let errors = text.lines().filter_map(|line| line.split_once("ERROR"));
+            lines.extend(errors.map(|(_, message)| message.to_owned()));
         }
-        errors
+        lines
     }
 }
 
@@ -187,6 +207,9 @@ fn read_accounts(metrics: &str) -> BTreeMap<String, Account> {
                 if rest.contains("reason=\"refused\"") {
                     account.refused = value;
                 }
+                if rest.contains("reason=\"queue_full\"") {
+                    account.overflowed = value;
+                }
             }
             "disk_failing" => account.disk_failing = value > 0,
             "disk_bytes" => account.disk_bytes = value,
@@ -207,9 +230,9 @@ mod tests {
             rollcall_forward_delivered_samples_total{destination=\"a\"} 5\n\
             rollcall_forward_queued_samples{destination=\"a\"} 2.0\n\
             rollcall_forward_dropped_samples_total{destination=\"a\",reason=\"refused\"} 1\n\
-            rollcall_forward_dropped_samples_total{destination=\"a\",reason=\"shed\"} 2\n";
+            rollcall_forward_dropped_samples_total{destination=\"a\",reason=\"queue_full\"} 2\n";
         let account = read_accounts(text)["a"];
         assert!(account.is_balanced());
-        assert_eq!((account.refused, account.dropped), (1, 3));
+        assert_eq!((account.refused, account.overflowed, account.dropped), (1, 2, 3));
     }
 }

@@ -92,6 +92,7 @@ impl Report {
             let before = self.before.entry(name).or_default();
             before.refused += account.refused;
             before.dropped += account.dropped;
+            before.overflowed += account.overflowed;
             before.delivered += account.delivered;
         }
     }
@@ -153,7 +154,7 @@ impl Report {
             }
         );
         println!("queues were empty {:.0} s after the last fault\n", self.drained_s);
-        self.print_arrivals(receivers, &mut wrong);
+        self.print_arrivals(receivers, daemon, &mut wrong);
         self.print_memory(&mut wrong);
         println!("\nerrors logged, by message: {:#?}", daemon.errors());
         anyhow::ensure!(wrong.is_empty(), "it did not hold:\n{}", wrong.join("\n"));
@@ -161,7 +162,12 @@ impl Report {
         Ok(())
     }
 
-    fn print_arrivals(&self, receivers: &[Arc<Receiver>], wrong: &mut Vec<String>) {
+    fn print_arrivals(
+        &self,
+        receivers: &[Arc<Receiver>],
+        daemon: &Daemon,
+        wrong: &mut Vec<String>,
+    ) {
         let books: Vec<_> = receivers.iter().map(|receiver| receiver.book()).collect();
         let shown: Vec<_> = books.iter().map(|book| &**book).collect();
         let mut rows = Vec::new();
@@ -179,16 +185,19 @@ impl Report {
             let before = before.unwrap_or_default();
             let dropped = now.dropped + before.dropped;
             let counted = now.refused + before.refused;
-            if missing.lost > 0 {
+            let overflowed = now.overflowed + before.overflowed;
+            let at_stops = daemon.left_at_stops(name);
+            // One that was dropped may have arrived before: its answer had not.
+            if missing.lost > overflowed + at_stops {
                 let times = missing.lost_at_ms.iter().take(10).collect::<Vec<_>>();
                 wrong.push(format!("{name} lost {} samples, of {times:?}", missing.lost));
             }
             if unreadable > 0 {
                 wrong.push(format!("{name} could not read {unreadable} requests"));
             }
-            if dropped != counted {
-                let why = "dropped samples that no receiver had refused";
-                wrong.push(format!("{name} {why}: {dropped} against {counted}"));
+            if dropped != counted + overflowed {
+                let why = "dropped samples that no receiver had refused and the queue had room for";
+                wrong.push(format!("{name} {why}: {dropped}, {counted} and {overflowed}"));
             }
             rows.push(vec![
                 name.to_owned(),
@@ -197,6 +206,7 @@ impl Report {
                 book.again.to_string(),
                 missing.at_kills.to_string(),
                 missing.lost.to_string(),
+                format!("{overflowed} / {at_stops}"),
                 format!("{counted} / {refused}"),
                 requests.to_string(),
             ]);
@@ -207,7 +217,8 @@ impl Report {
             "got",
             "got again",
             "missing around kills and the end",
-            "lost",
+            "missing else",
+            "counted: queue full / at a stop",
             "refused: counted / answered",
             "requests",
         ];

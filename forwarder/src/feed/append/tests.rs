@@ -109,6 +109,15 @@ struct Before {
     stencil: Option<Stencil>,
 }
 
+impl Before {
+    /// Which of these series were there.
+    fn carried_to(&self, series: &[Text]) -> Carried {
+        let at = |series: &Text| self.series.iter().position(|known| known == series);
+        let old = |series| at(series).map_or(NEW_SERIES, |at| at as u32);
+        Carried { from: self.layout, index: series.iter().map(old).collect() }
+    }
+}
+
 /// A destination's shard, without a destination.
 struct Bench {
     shard: Shard,
@@ -190,11 +199,7 @@ proptest! {
             edits.into_iter().for_each(|one| edit(&mut series, one));
             let values = values[..series.len()].to_vec();
             let mut samples = Samples::plain(Role::Page, layout_of(&series), values);
-            samples.carried = before.as_ref().map(|Before { series: known, layout, .. }| {
-                let old = |series: &Text| known.iter().position(|known| known == series);
-                let old = |series| old(series).map_or(NEW_SERIES, |at| at as u32);
-                Carried { from: *layout, index: series.iter().map(old).collect() }
-            });
+            samples.carried = before.as_ref().map(|before| before.carried_to(&series));
             let plan_before = before.as_ref().map(|before| &before.plan);
             let plan = Plan::make(&samples, &selection(&series), &rules, plan_before);
             let copied = before.as_ref().zip(samples.carried.as_ref()).and_then(|(before, carried)| {
