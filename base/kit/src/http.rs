@@ -21,8 +21,10 @@ mod proxy;
 mod redirect;
 mod response;
 mod roots;
+mod service;
 mod tls;
 mod tunnel;
+mod userinfo;
 
 use std::error::Error;
 use std::fmt;
@@ -102,6 +104,8 @@ struct Inner {
     config: HttpClientConfig,
     user_agent: HeaderValue,
     endpoints: Arc<Endpoints>,
+    /// Every connection begins with HTTP/2, also one without TLS, on which nobody agrees on it.
+    http2_only: bool,
     tls: TlsSource,
     tokens: Option<Tokens>,
     /// The connections, and the certificates that they were made with. A lock, because a changed
@@ -125,15 +129,25 @@ const IDLE_PER_HOST_MAX: usize = 100;
 impl Client {
     /// A client that introduces itself as `user_agent`. Reads no file yet.
     pub fn new(config: HttpClientConfig, user_agent: &str) -> Client {
-        Client::with_socket(config, user_agent, None)
+        Client::make(config, user_agent, None, false)
+    }
+
+    /// The same for servers that speak nothing but HTTP/2, and are not asked whether they do.
+    pub fn http2_only(config: HttpClientConfig, user_agent: &str) -> Client {
+        Client::make(config, user_agent, None, true)
     }
 
     /// The same, with all connections going to a Unix socket, whatever host a URL names.
     pub fn over_unix_socket(config: HttpClientConfig, user_agent: &str, socket: &Path) -> Client {
-        Client::with_socket(config, user_agent, Some(socket.to_owned()))
+        Client::make(config, user_agent, Some(socket.to_owned()), false)
     }
 
-    fn with_socket(config: HttpClientConfig, user_agent: &str, socket: Option<PathBuf>) -> Client {
+    fn make(
+        config: HttpClientConfig,
+        user_agent: &str,
+        socket: Option<PathBuf>,
+        http2_only: bool,
+    ) -> Client {
         let proxies = Proxies::new(&config.proxy);
         let tokens = match &config.auth {
             crate::config::Auth::OAuth2(oauth2) => Some(Tokens::new(oauth2, user_agent)),
@@ -148,6 +162,7 @@ impl Client {
                 socket,
                 turn: config.round_robin_dns.then(Turn::default),
             }),
+            http2_only,
             tokens,
             pool: Mutex::new(None),
             config,
@@ -161,6 +176,15 @@ impl Client {
     /// When there is no answer. Any status is an answer.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response, SendError> {
         self.send_from(Hop::first(request)).await
+    }
+
+    /// The same for a request that is nothing without its body: a redirect that would turn it
+    /// into a GET is the answer.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn deliver(&self, request: Request<Bytes>) -> Result<Response, SendError> {
+        self.send_from(Hop::first_that_must_arrive(request)).await
     }
 
     /// Goes where `answer` leads, which came to `request` over a connection of the caller's own
@@ -195,6 +219,7 @@ impl Client {
     async fn send_once(&self, hop: &Hop) -> Result<Response, SendError> {
         let secure = check_uri(&hop.uri)?;
         let mut headers = hop.headers.clone();
+        add_userinfo(&mut headers, hop.userinfo.clone());
         self.add_headers(&mut headers, hop.trusted).await?;
         if let Some(proxy) = self.0.endpoints.proxy_of(&hop.uri)
             && !secure
@@ -222,6 +247,7 @@ impl Client {
     /// # Errors
     /// When credentials, certificates or a token cannot be had.
     pub async fn sign(&self, uri: &Uri, headers: &mut HeaderMap) -> Result<Generation, SendError> {
+        add_userinfo(headers, userinfo::take_off(uri.clone()).1);
         self.add_headers(headers, true).await?;
         if check_uri(uri)? { Ok(self.0.tls.current().await?.0) } else { Ok(Generation(0)) }
     }
@@ -253,7 +279,7 @@ impl Client {
         let opened = connect::open_direct(uri, socket, None, protocols).await;
         opened.map_err(|source| SendError::Exchange {
             verb: "Get".to_owned(),
-            url: uri.to_string(),
+            url: userinfo::take_off(uri.clone()).0.to_string(),
             source: ExchangeError(source.into()),
         })
     }
@@ -303,6 +329,7 @@ impl Client {
             .pool_idle_timeout(IDLE_MAX)
             .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
             .http2_keep_alive_interval(PING_INTERVAL)
+            .http2_only(self.0.http2_only)
             .build(connector);
         *known = Some((generation, Pool::clone(&pool)));
         Ok(pool)
@@ -315,12 +342,21 @@ impl fmt::Debug for Client {
     }
 }
 
+/// User and password of the URL, unless the request says itself who sends it.
+fn add_userinfo(headers: &mut HeaderMap, userinfo: Option<HeaderValue>) {
+    if let Some(userinfo) = userinfo
+        && !headers.contains_key(AUTHORIZATION)
+    {
+        headers.insert(AUTHORIZATION, userinfo);
+    }
+}
+
 /// Whether the URL asks for TLS.
 fn check_uri(uri: &Uri) -> Result<bool, SendError> {
     match (uri.scheme_str(), uri.host()) {
         (Some("http"), Some(_)) => Ok(false),
         (Some("https"), Some(_)) => Ok(true),
-        _ => Err(SendError::Url { url: uri.to_string() }),
+        _ => Err(SendError::Url { url: userinfo::take_off(uri.clone()).0.to_string() }),
     }
 }
 

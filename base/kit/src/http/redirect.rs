@@ -6,9 +6,9 @@ use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION,
     PROXY_AUTHORIZATION, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 
-use super::SendError;
+use super::{SendError, userinfo};
 
 /// Requests in a row, at most.
 const HOPS_MAX: usize = 10;
@@ -16,11 +16,16 @@ const HOPS_MAX: usize = 10;
 /// One request on the way to the last answer.
 pub(super) struct Hop {
     pub(super) method: Method,
+    /// Without user and password.
     pub(super) uri: Uri,
+    /// What they become.
+    pub(super) userinfo: Option<HeaderValue>,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
     /// Whether it may carry credentials: no request before it has left the first one's domain.
     pub(super) trusted: bool,
+    /// Whether a redirect to a GET without the body is the last answer.
+    must_arrive: bool,
     first_host: Box<str>,
     number: usize,
 }
@@ -30,9 +35,24 @@ pub(super) struct Hop {
 impl Hop {
     pub(super) fn first(request: Request<Bytes>) -> Hop {
         let (head, body) = request.into_parts();
-        let first_host = head.uri.host().unwrap_or_default().into();
-        let (method, uri, headers) = (head.method, head.uri, head.headers);
-        Hop { method, uri, headers, body, trusted: true, first_host, number: 1 }
+        let (uri, userinfo) = userinfo::take_off(head.uri);
+        let first_host = uri.host().unwrap_or_default().into();
+        Hop {
+            method: head.method,
+            uri,
+            userinfo,
+            headers: head.headers,
+            body,
+            trusted: true,
+            must_arrive: false,
+            first_host,
+            number: 1,
+        }
+    }
+
+    /// The same for a request that is nothing without its body.
+    pub(super) fn first_that_must_arrive(request: Request<Bytes>) -> Hop {
+        Hop { must_arrive: true, ..Hop::first(request) }
     }
 
     /// Where an answer leads; `None` if it is the last one.
@@ -46,6 +66,11 @@ impl Hop {
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
             _ => return Ok(None),
         };
+        let safe = matches!(self.method, Method::GET | Method::HEAD);
+        let keeps_method = keeps_method || safe;
+        if self.must_arrive && !keeps_method {
+            return Ok(None);
+        }
         let location = answered.get(LOCATION).filter(|location| !location.is_empty());
         let Some(location) = location else { return Ok(None) };
         if self.number >= HOPS_MAX {
@@ -56,10 +81,13 @@ impl Hop {
         let base = url::Url::parse(&self.uri.to_string()).map_err(|_| unusable())?;
         let target = base.join(&text).map_err(|_| unusable())?;
         let uri: Uri = target.as_str().parse().map_err(|_| unusable())?;
+        let (uri, userinfo) = userinfo::take_off(uri);
+        // A relative reference keeps what it is relative to.
+        let is_relative = url::Url::parse(&text).is_err() && !text.starts_with("//");
+        let userinfo = userinfo.or_else(|| self.userinfo.clone().filter(|_| is_relative));
         let mut headers = self.headers.clone();
         headers.remove(HOST);
-        let safe = matches!(self.method, Method::GET | Method::HEAD);
-        let (method, body) = match keeps_method || safe {
+        let (method, body) = match keeps_method {
             true => (self.method.clone(), self.body.clone()),
             false => {
                 for name in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
@@ -74,7 +102,10 @@ impl Hop {
             strip_credentials(&mut headers);
         }
         let (first_host, number) = (self.first_host.clone(), self.number + 1);
-        Ok(Some(Hop { method, uri, headers, body, trusted, first_host, number }))
+        let must_arrive = self.must_arrive;
+        let hop =
+            Hop { method, uri, userinfo, headers, body, trusted, must_arrive, first_host, number };
+        Ok(Some(hop))
     }
 }
 

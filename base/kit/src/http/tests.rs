@@ -53,6 +53,19 @@ async fn requests_carry_what_the_configuration_says() {
 }
 
 #[tokio::test]
+async fn a_user_in_the_url_is_who_asks_and_is_in_no_message() {
+    let server = Server::start(|request| Answer::ok(&server::show(request))).await;
+    let url = server.url_at("user:pass@localhost", "/p");
+    let want = "200 GET /p authorization=Basic dXNlcjpwYXNz user-agent=rollcall/test";
+    assert_eq!(ask(&client("{}"), &url).await, want);
+    let configured = "{basic_auth: {username: other, password: other}}";
+    assert_eq!(ask(&client(configured), &url).await, want);
+    drop(server);
+    let why = ask(&client("{}"), &url).await;
+    assert!(why.starts_with("Get \"http://localhost:") && !why.contains("pass"), "{why}");
+}
+
+#[tokio::test]
 async fn files_are_read_again_for_each_request() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("token");
@@ -92,6 +105,11 @@ async fn redirects_are_followed_but_credentials_stay_at_home() {
         *request.body_mut() = Bytes::from_static(b"hello");
         let body = client.send(request).await.unwrap().bytes(1000).await.unwrap();
         assert!(body.starts_with(want.as_bytes()), "{body:?}");
+    }
+    for (path, want) in [("/post", 302), ("/keep", 200)] {
+        let mut request = get(&server.url(path));
+        *request.method_mut() = Method::POST;
+        assert_eq!(client.deliver(request).await.unwrap().status(), want, "{path}");
     }
     let stubborn = self::client("{follow_redirects: false}");
     assert_eq!(ask(&stubborn, &server.url("/near")).await, "302 ");
