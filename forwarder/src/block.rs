@@ -83,6 +83,9 @@ pub(crate) enum Damaged {
 // === impl Counts ===
 
 impl Counts {
+    /// Nothing.
+    pub const NONE: Counts = Counts { samples: 0, histograms: 0, exemplars: 0 };
+
     /// All kinds together: what batch sizes and queue limits count.
     pub fn total(self) -> u64 {
         self.samples + self.histograms + self.exemplars
@@ -90,7 +93,7 @@ impl Counts {
 
     /// Whether there is none.
     pub fn is_empty(self) -> bool {
-        self == Counts::default()
+        self == Counts::NONE
     }
 
     /// What is left when `other` is taken away; never less than nothing.

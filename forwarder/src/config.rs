@@ -126,6 +126,8 @@ pub struct DestinationConfig {
     pub(crate) parts: usize,
     pub(crate) wants: Wants,
     pub(crate) metadata: Option<MetadataPlan>,
+    /// Where it writes to, and nobody else.
+    file: Option<PathBuf>,
     pub(crate) build: Build,
     /// Whether it gets what no route takes: as `remote_write` does in Prometheus.
     pub(crate) takes_rest: bool,
@@ -203,6 +205,7 @@ impl Spec {
         let routes = check_routes(routes, &data_types, &names.collect())?;
         let config = Config { destinations, data_types, routes };
         config.check_folders()?;
+        config.check_files()?;
         Ok(config)
     }
 }
@@ -260,7 +263,7 @@ impl ForwarderSpec {
         let queue = queue_config.check().map_err(|invalid| invalid.under("queue_config"))?;
         delivery.resolve_paths(&folder);
         let delivery = delivery.check().map_err(|invalid| invalid.under("delivery"))?;
-        let Checked { build, encoding, parts, wants, metadata, settings } =
+        let Checked { build, encoding, parts, wants, metadata, file, settings } =
             (kind.check)(&section, &queue, &folder)?;
         Ok(DestinationConfig {
             name,
@@ -278,6 +281,7 @@ impl ForwarderSpec {
             parts,
             wants,
             metadata,
+            file,
             build,
             takes_rest: false,
             settings,

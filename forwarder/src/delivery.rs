@@ -23,6 +23,9 @@ use crate::module::{Parcel, SendError, Verdict};
 /// Requests that may be refused while one block is searched for what is wrong with it. Enough to
 /// find some samples in a few thousand.
 const REFUSALS_MAX: u32 = 100;
+/// What is on its way to the dead-letter file gets so much longer when everything is abandoned. A
+/// file that hangs is not waited for.
+const LAST_LETTERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// One block's way to its end.
 pub(crate) struct Delivery<'d> {
@@ -219,8 +222,8 @@ impl<'d> Delivery<'d> {
     fn judge(&mut self, block: &Block, verdict: Verdict) -> Next {
         let Destination { meters, config, clock, .. } = self.destination;
         let (after, why, may_retry) = match verdict {
-            Verdict::Delivered { not_written } => {
-                self.delivered(block, not_written);
+            Verdict::Delivered { not_written, remark } => {
+                self.delivered(block, not_written, remark.as_deref());
                 return Next::Done;
             }
             Verdict::OtherFormat { why } => {
@@ -251,7 +254,7 @@ impl<'d> Delivery<'d> {
         }
     }
 
-    fn delivered(&mut self, block: &Block, not_written: Counts) {
+    fn delivered(&mut self, block: &Block, not_written: Counts, remark: Option<&str>) {
         let Destination { ledger, meters, config, clock, .. } = self.destination;
         let not_written = Counts {
             samples: not_written.samples.min(block.counts.samples),
@@ -263,9 +266,10 @@ impl<'d> Delivery<'d> {
         meters.delivered(written, block.newest_ms, clock.unix_ms());
         if !not_written.is_empty() {
             self.book_lost(not_written, Reason::NotWritten);
-            let lost = not_written.total();
-            let destination = &config.name;
-            error!(%destination, lost, "the receiver did not keep all of a block");
+        }
+        if let Some(remark) = remark {
+            let (destination, lost) = (&config.name, not_written.total());
+            error!(%destination, lost, remark, "the receiver did not keep all of a block");
         }
         if std::mem::take(&mut self.complained) {
             info!(destination = %config.name, attempts = self.attempt + 1, "sending again");
@@ -295,7 +299,9 @@ impl<'d> Delivery<'d> {
         if !std::mem::replace(&mut self.complained, true) {
             warn!(destination = %config.name, error = %Chain(&why), "sending failed, trying again");
         }
-        let wait = after.unwrap_or_else(|| self.backoff.next_jittered(rand::random()));
+        // A receiver that asks for no wait at all is not asked without one.
+        let asked = after.filter(|wait| *wait >= config.queue.backoff_min);
+        let wait = asked.unwrap_or_else(|| self.backoff.next_jittered(rand::random()));
         meters.waiting_until(Instant::now() + wait);
         self.again(block, wait)
     }
@@ -308,7 +314,7 @@ impl<'d> Delivery<'d> {
 
     /// Halves a refused piece, or puts it into the dead-letter file.
     async fn refused(&mut self, block: Block, why: SendError) -> Piece {
-        let Destination { meters, config, clock, dead_letters, search_budget, .. } =
+        let Destination { meters, config, clock, dead_letters, search_budget, abandoned, .. } =
             self.destination;
         meters.failed(&why, clock.unix_ms());
         if block.counts.total() > 1 && self.refusals_left > 0 {
@@ -326,7 +332,15 @@ impl<'d> Delivery<'d> {
             return Piece::Done;
         };
         let counts = block.counts;
-        match dead_letters.put(block, &config.name, &why, clock.unix_ms()).await {
+        let hangs = async {
+            abandoned.cancelled().await;
+            sleep(LAST_LETTERS_WITHIN).await;
+        };
+        let put = tokio::select! {
+            put = dead_letters.put(block.clone(), &config.name, &why, clock.unix_ms()) => put,
+            () = hangs => return Piece::Left(block),
+        };
+        match put {
             Ok(()) => {
                 self.book_lost(counts, Reason::DeadLetter);
                 error!(

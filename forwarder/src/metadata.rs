@@ -74,8 +74,10 @@ pub(crate) async fn keep_sending(destination: Weak<Destination>, plan: MetadataP
         let Some(destination) = destination.upgrade().filter(|_| !abandoned.is_cancelled()) else {
             return;
         };
+        // Asked also when nothing is to be sent: then those are forgotten that are no more.
+        let living = destination.families.living();
         if destination.module.format().encoding == Encoding::RemoteWrite1 {
-            for families in destination.families.living().chunks(plan.families_max.max(1)) {
+            for families in living.chunks(plan.families_max.max(1)) {
                 for part in 0..destination.config.parts {
                     send(&destination, families, part).await;
                 }

@@ -3,7 +3,7 @@
 //! Queue, shards, retries, backoff, limits and counters are the forwarder's and the same for all.
 
 use std::any::Any;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,10 +48,13 @@ pub struct Parcel {
 /// What became of a parcel.
 #[derive(Debug)]
 pub enum Verdict {
-    /// It arrived; the receiver says that it did not keep `not_written` of it.
+    /// It arrived, but for `not_written`: what the receiver did not keep, or what has no place in
+    /// the module's format. [`Verdict::DELIVERED`] if that is nothing.
     Delivered {
         /// Normally nothing.
         not_written: Counts,
+        /// What the receiver says about that, for the log.
+        remark: Option<String>,
     },
     /// It may arrive another time: after this long, or when the backoff says.
     Retry {
@@ -176,6 +179,15 @@ pub struct Checked {
     pub wants: Wants,
     /// Metadata in requests of its own: how often and how much, if the module sends such.
     pub metadata: Option<MetadataPlan>,
+    /// The file that nobody else may write to, if there is one.
+    pub file: Option<PathBuf>,
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// All of it arrived.
+    pub const DELIVERED: Verdict = Verdict::Delivered { not_written: Counts::NONE, remark: None };
 }
 
 // === impl Checked ===
@@ -183,7 +195,8 @@ pub struct Checked {
 impl Checked {
     /// Of a module that is sent everything and has one receiver.
     pub fn new(settings: Arc<dyn Settings>, build: Build, encoding: Encoding) -> Checked {
-        Checked { settings, build, encoding, parts: 1, wants: Wants::ALL, metadata: None }
+        let (parts, wants, metadata, file) = (1, Wants::ALL, None, None);
+        Checked { settings, build, encoding, parts, wants, metadata, file }
     }
 }
 

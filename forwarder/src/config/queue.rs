@@ -12,6 +12,9 @@ use crate::queue::Limits;
 const QUEUED_SAMPLES_MAX_DEFAULT: i64 = 20_000_000;
 /// Bytes that may wait, if nothing is said: compressed blocks of about 12 million samples.
 const QUEUED_SIZE_MAX_DEFAULT: Size = Size::from_bytes(256 * 1024 * 1024);
+/// More requests at a time help no receiver, each shard has memory of its own, and on disk a shard's
+/// number has 16 bits.
+const SHARDS_MAX: usize = 4096;
 /// A backoff below this would be a busy loop.
 const BACKOFF_MIN: Duration = Duration::from_millis(1);
 
@@ -132,8 +135,8 @@ impl QueueSpec {
         }
         Ok(QueueConfig {
             capacity: capacity as u64,
-            shards_max: max_shards as usize,
-            shards_min: min_shards as usize,
+            shards_max: (max_shards as usize).min(SHARDS_MAX),
+            shards_min: (min_shards as usize).min(SHARDS_MAX),
             samples_per_block_max: max_samples_per_send as u64,
             batch_deadline: batch_send_deadline.to_std(),
             backoff_min: min_backoff.to_std().max(BACKOFF_MIN),

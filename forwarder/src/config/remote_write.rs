@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use http::{HeaderName, HeaderValue};
 use kit::config::{Duration, HttpClientSpec, Invalid, RelabelSpec, is_default, serialize_url};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -31,6 +32,10 @@ const RESERVED_HEADERS: [&str; 17] = [
     "x-amz-security-token",
     "x-amz-content-sha256",
 ];
+
+/// Metadata is not sent more often, whatever the file says: it changes with deployments, and rounds
+/// without a pause would be all that the receiver gets to do.
+const METADATA_INTERVAL_MIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What the file says.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -106,7 +111,7 @@ fn serialize_urls<S: Serializer>(urls: &[String], serializer: S) -> Result<S::Ok
 pub struct MetadataSpec {
     /// Whether metadata is sent. Default true.
     pub send: bool,
-    /// How often. Default 1m.
+    /// How often, at most once a second. Default 1m.
     pub send_interval: Duration,
     /// Families in one request. Default 2000.
     pub max_samples_per_send: i64,
@@ -179,7 +184,7 @@ impl RemoteWriteSpec {
         let queue = queue.check().map_err(|invalid| invalid.under("queue_config"))?;
         let delivery = self.delivery.clone().check();
         let delivery = delivery.map_err(|invalid| invalid.under("delivery"))?;
-        let Checked { settings, build, encoding, parts, wants, metadata } =
+        let Checked { settings, build, encoding, parts, wants, metadata, file } =
             self.check_sending(&queue)?;
         Ok(DestinationConfig {
             name,
@@ -192,6 +197,7 @@ impl RemoteWriteSpec {
             parts,
             wants,
             metadata,
+            file,
             build,
             takes_rest: true,
             settings,
@@ -260,7 +266,8 @@ impl RemoteWriteSpec {
         let wants = Wants { exemplars: send_exemplars, histograms: send_native_histograms };
         let metadata = metadata_config.plan();
         let encoding = version.encoding();
-        Ok(Checked { settings, build: config.build(), encoding, parts, wants, metadata })
+        let (build, file) = (config.build(), None);
+        Ok(Checked { settings, build, encoding, parts, wants, metadata, file })
     }
 
     /// The name given, or one that follows from what is given.
@@ -274,7 +281,7 @@ impl RemoteWriteSpec {
 }
 
 fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Invalid> {
-    for header in headers.keys() {
+    for (header, value) in headers {
         let lower = header.to_lowercase();
         let key = format!("headers.{header}");
         if lower == "authorization" {
@@ -286,6 +293,10 @@ fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Invalid> {
             let message = format!("{header} is a reserved header. It must not be changed");
             return Err(Invalid::new(key, message));
         }
+        // Prometheus takes it, and then fails to send each request.
+        if HeaderName::try_from(header).is_err() || HeaderValue::try_from(value).is_err() {
+            return Err(Invalid::new(key, "not an HTTP header"));
+        }
     }
     Ok(())
 }
@@ -296,7 +307,7 @@ impl MetadataSpec {
     fn plan(self) -> Option<crate::module::MetadataPlan> {
         let MetadataSpec { send, send_interval, max_samples_per_send } = self;
         let families_max = usize::try_from(max_samples_per_send).unwrap_or(0).max(1);
-        let interval = send_interval.to_std();
+        let interval = send_interval.to_std().max(METADATA_INTERVAL_MIN);
         send.then_some(crate::module::MetadataPlan { interval, families_max })
     }
 }

@@ -3,6 +3,8 @@
 //! What makes up a block decides: the series, what is done to them, the encoding, the size. What
 //! becomes of it on its way to a receiver does not.
 
+use std::path::Path;
+
 use model::Rule;
 
 use super::{Config, DestinationConfig};
@@ -41,6 +43,28 @@ impl Config {
                     );
                     return Err(Invalid::new("", message));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Two cannot write to one file: each cuts off what it has not written whole. From a device
+    /// nothing can be cut off.
+    pub(super) fn check_files(&self) -> Result<(), Invalid> {
+        let mut taken: Vec<(&Path, &str)> = Vec::new();
+        for one in &self.destinations {
+            let dead_letters = one.delivery.dead_letter.as_ref().map(|file| &file.path);
+            let files = one.file.iter().chain(dead_letters);
+            for file in files.filter(|file| !file.starts_with("/dev")) {
+                if let Some((_, other)) = taken.iter().find(|(known, _)| known == file) {
+                    let (file, one) = (file.display(), &one.name);
+                    let message = format!(
+                        "{file} is written to by {other} and by {one}: each needs a file of its \
+                         own, also for dead letters"
+                    );
+                    return Err(Invalid::new("", message));
+                }
+                taken.push((file, &one.name));
             }
         }
         Ok(())

@@ -73,6 +73,9 @@ fn queues_are_refused_in_prometheus_words() {
     }
     let want = "min_shards must not be greater than max_shards";
     queue("min_shards: 9, max_shards: 8", "min_shards", want);
+    let many = "remote_write: [{ url: x, queue_config: { min_shards: 70000, max_shards: 90000 } }]";
+    let queue_of_many = read(many).unwrap().destinations.remove(0).queue;
+    assert_eq!((queue_of_many.shards_min, queue_of_many.shards_max), (4096, 4096));
     let want = "max_backoff must not be less than min_backoff";
     queue("min_backoff: 10s, max_backoff: 1s", "max_backoff", want);
 }
@@ -158,12 +161,43 @@ fn delivery_says_what_it_does_not_know() {
 }
 
 #[test]
+fn a_file_is_for_one_destination_alone() {
+    let file = |name: &str, path: &str, more: &str| {
+        format!("{{ name: {name}, module: file, path: {path}{more} }}")
+    };
+    let letters = ", delivery: { dead_letter: { path: x } }";
+    let both = |one: String, other: String, want: &str| {
+        let needs = "each needs a file of its own, also for dead letters";
+        let want = match want {
+            "" => "ok".to_owned(),
+            names => format!("f:1: x is written to by {names}: {needs}"),
+        };
+        check(&format!("forwarders: [{one}, {other}]"), &want);
+    };
+    both(file("a", "x", ""), file("b", "y", ""), "");
+    both(file("a", "/dev/stdout", ""), file("b", "/dev/stdout", ""), "");
+    both(file("a", "x", ""), file("b", "x", ""), "a and by b");
+    both(file("a", "x", ""), file("b", "y", letters), "a and by b");
+    both(file("a", "y", letters), file("b", "z", letters), "a and by b");
+    both(file("a", "x", letters), file("b", "y", ""), "a and by a");
+}
+
+#[test]
+fn metadata_is_not_sent_without_a_pause() {
+    let text = "remote_write: [{ url: x, metadata_config: { send_interval: 0s } }]";
+    let plan = read(text).unwrap().destinations[0].metadata.unwrap();
+    assert!(plan.interval >= std::time::Duration::from_secs(1), "{plan:?}");
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let text = "forwarders:\n\
         - name: k\n  module: kafka\n  brokers: [b]\n  topic: t\n  \
           options: { sasl.password: hidden, acks: all }\n\
-        - { name: n, module: nats, url: 'nats://u:hidden@a,nats://u:hidden@b', subject: s }\n\
-        - { name: h, module: http, url: 'http://u:hidden@h/' }\n\
+        - { name: n, module: nats, url: 'nats://u:hidden@a,u:hidden@b', subject: s }\n\
+        - { name: h, module: http, url: 'http://u:hidden@h/', headers: { X-Api-Key: hidden } }\n\
+        - { name: o, module: otlp, url: 'http://u:hidden@h/', headers: { Authorization: hidden } }\n\
+        - { name: e, module: exec, command: [cat], env: { DB_PASSWORD: hidden } }\n\
         - { name: r, module: redis, stream: s, url: 'redis://u:hidden@h/' }\n";
     let config = read(text).unwrap();
     for destination in &config.destinations {

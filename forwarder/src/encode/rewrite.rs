@@ -3,8 +3,8 @@
 //! For what is rare: a receiver that was away longer than `sample_age_limit`, and one that turns
 //! out not to know 2.0. Reads the wire format of our own encoders and keeps every field it copies.
 
-use super::put_label;
-use super::wire::{Fields, Value, packed_varints, put_bytes_field, put_message};
+use super::wire::{Fields, Value, packed_varints, put_bytes_field, put_message, zigzag};
+use super::{CUSTOM_BOUNDS_SCHEMA, put_label};
 use crate::block::{Block, Compression, Counts, Damaged, Encoding, Format};
 use crate::encode::Extent;
 
@@ -60,7 +60,8 @@ pub(crate) fn to_remote_write1(block: &Block) -> Result<Block, Damaged> {
     let plain = block.plain_bytes()?;
     let mut symbols = Vec::new();
     let (mut out, mut extent) = (Vec::new(), Extent::EMPTY);
-    for (number, value) in Fields::of(&plain) {
+    let mut fields = Fields::of(&plain);
+    for (number, value) in &mut fields {
         match (number, value) {
             (SYMBOLS_2, Value::Bytes(text)) => {
                 symbols.push(std::str::from_utf8(text).map_err(|_| Damaged::Encoding)?);
@@ -74,6 +75,9 @@ pub(crate) fn to_remote_write1(block: &Block) -> Result<Block, Damaged> {
             }
             _ => return Err(Damaged::Encoding),
         }
+    }
+    if fields.is_damaged() {
+        return Err(Damaged::Encoding);
     }
     Ok(plain_block(Encoding::RemoteWrite1, out, extent))
 }
@@ -96,7 +100,7 @@ pub(super) fn item(series: &[u8], encoding: Encoding) -> Result<Item, Damaged> {
             }
             (4, Encoding::RemoteWrite1) | (3, Encoding::RemoteWrite2) => {
                 counts.histograms += 1;
-                custom_bounds = Fields::of(bytes).any(|(number, _)| number == 16);
+                custom_bounds = Fields::of(bytes).any(says_custom_bounds);
                 15
             }
             (3, Encoding::RemoteWrite1) | (4, Encoding::RemoteWrite2) => {
@@ -111,6 +115,13 @@ pub(super) fn item(series: &[u8], encoding: Encoding) -> Result<Item, Damaged> {
         }
     }
     Ok(Item { timestamp_ms, counts, custom_bounds })
+}
+
+/// Whether a field of a histogram is the schema of custom bounds. There need not be any bounds.
+fn says_custom_bounds((number, value): (u64, Value<'_>)) -> bool {
+    const SCHEMA: u64 = 4;
+    let custom = zigzag(i64::from(CUSTOM_BOUNDS_SCHEMA));
+    number == SCHEMA && matches!(value, Value::Varint(schema) if schema == custom)
 }
 
 fn put_series1(out: &mut Vec<u8>, series: &[u8], symbols: &[&str]) -> Result<(), Damaged> {
@@ -191,4 +202,17 @@ pub(super) fn plain_block(encoding: Encoding, bytes: Vec<u8>, extent: Extent) ->
     let Extent { counts, oldest_ms, newest_ms } = extent;
     let format = Format { encoding, compression: Compression::None };
     Block { format, bytes: bytes.into(), counts, oldest_ms, newest_ms }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_that_ends_in_the_middle_is_damaged() {
+        let symbol = [4 << 3 | 2, 5, b'a'];
+        let extent = Extent::EMPTY;
+        let block = plain_block(Encoding::RemoteWrite2, symbol.to_vec(), extent);
+        assert!(matches!(to_remote_write1(&block), Err(Damaged::Encoding)));
+    }
 }

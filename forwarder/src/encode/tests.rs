@@ -440,7 +440,8 @@ fn any_histogram() -> impl Strategy<Value = Histogram> {
         negative,
     });
     let hints = [ResetHint::Unknown, ResetHint::Yes, ResetHint::No, ResetHint::Gauge];
-    let head = (proptest::sample::select(hints.to_vec()), -4..9_i32, number(), number());
+    let schema = prop_oneof![4 => -4..9_i32, 1 => Just(CUSTOM_BOUNDS_SCHEMA)];
+    let head = (proptest::sample::select(hints.to_vec()), schema, number(), number());
     let spans = (any_spans(), any_spans(), vec(number(), 0..5));
     (head, spans, prop_oneof![integer, float]).prop_map(|(head, spans, counts)| Histogram {
         reset_hint: head.0,
@@ -513,7 +514,7 @@ proptest! {
     ) {
         let block = to_remote_write1(&encode(Encoding::RemoteWrite2, &inputs)).unwrap();
         let without_custom_bounds = |input: &&Input| match &input.sample {
-            Given::Histogram(histogram) => histogram.custom_bounds.is_empty(),
+            Given::Histogram(histogram) => histogram.schema != CUSTOM_BOUNDS_SCHEMA,
             _ => true,
         };
         let kept = inputs.iter().filter(without_custom_bounds);

@@ -56,7 +56,12 @@ pub(crate) fn put_int64(out: &mut Vec<u8>, n: i64) {
 
 /// Appends a signed number of type `sint64` or `sint32`.
 pub(crate) fn put_sint(out: &mut Vec<u8>, n: i64) {
-    put_varint(out, ((n << 1) ^ (n >> 63)) as u64);
+    put_varint(out, zigzag(n));
+}
+
+/// A number of type `sint64` or `sint32` as it is written.
+pub(crate) const fn zigzag(n: i64) -> u64 {
+    ((n << 1) ^ (n >> 63)) as u64
 }
 
 /// Appends a number field.

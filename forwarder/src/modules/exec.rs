@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,11 +17,13 @@ use kit::Clock;
 use kit::config::{Invalid, yaml::Section};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::block::{Compression, Counts, Encoding, Format};
+use super::secrets;
+use crate::block::{Compression, Encoding, Format};
 use crate::config::QueueConfig;
 use crate::module::{Checked, Module, ModuleKind, Parcel, SendError, Verdict};
 
@@ -31,8 +33,10 @@ pub(super) const KIND: ModuleKind = ModuleKind {
     check,
 };
 
-/// How long a child may take to answer a block.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
+/// How long a child may read nothing of what it is sent, and then take to answer.
+const HEARD_WITHIN: Duration = Duration::from_secs(30);
+/// How long a child that is sent nothing more may take for what is in its pipe.
+const ENDED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What the file says.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
@@ -41,6 +45,7 @@ struct Spec {
     /// The program and its arguments; no shell is involved.
     command: Vec<String>,
     /// Environment variables beside our own.
+    #[serde(serialize_with = "secrets::hide")]
     env: BTreeMap<String, String>,
     /// Whether the child answers each block: an empty line follows the block, and then the child
     /// prints `ok`, `retry` or `refuse` and why. Default false: what its pipe takes is delivered.
@@ -53,9 +58,10 @@ struct Exec {
     child: Mutex<Option<Fed>>,
 }
 
-/// A child and what it says.
+/// A child and what it says. When it is sent nothing more, its input ends, and it has some time to
+/// end by itself.
 struct Fed {
-    child: Child,
+    child: Option<Child>,
     /// Only of one that acknowledges.
     answers: Option<Lines<BufReader<ChildStdout>>>,
 }
@@ -84,7 +90,7 @@ impl Module for Exec {
     fn send<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Verdict> {
         Box::pin(async {
             match self.feed(&parcel.bytes).await {
-                Ok(None) => Verdict::Delivered { not_written: Counts::default() },
+                Ok(None) => Verdict::DELIVERED,
                 Ok(Some(answer)) => self.judge(&answer),
                 Err(source) => Verdict::Retry { after: None, why: self.failed(source) },
             }
@@ -96,7 +102,7 @@ impl Exec {
     /// What the child made of a block.
     fn judge(&self, answer: &str) -> Verdict {
         match answer.split_once(' ').map_or(answer, |(word, _)| word) {
-            "ok" => Verdict::Delivered { not_written: Counts::default() },
+            "ok" => Verdict::DELIVERED,
             "refuse" => Verdict::Refused { why: self.failed(io::Error::other(answer.to_owned())) },
             _ => {
                 let why = self.failed(io::Error::other(answer.to_owned()));
@@ -115,7 +121,7 @@ impl Exec {
     async fn feed(&self, bytes: &Bytes) -> io::Result<Option<String>> {
         let mut slot = self.child.lock().await;
         let mut fed = match slot.take() {
-            Some(mut fed) => match fed.child.try_wait()? {
+            Some(mut fed) => match fed.ended()? {
                 None => fed,
                 Some(status) => {
                     info!(command = %self.endpoint(), %status, "child ended, starting it again");
@@ -124,19 +130,15 @@ impl Exec {
             },
             None => self.start()?,
         };
-        let pipe = fed.child.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-        pipe.write_all(bytes).await?;
-        let mut answer = None;
-        if let Some(answers) = &mut fed.answers {
-            pipe.write_all(b"\n").await?;
-            pipe.flush().await?;
-            let line = tokio::time::timeout(ANSWERED_WITHIN, answers.next_line()).await;
-            let line = line.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-            answer = Some(line.ok_or(io::ErrorKind::UnexpectedEof)?);
-        } else {
-            pipe.flush().await?;
+        let answer = fed.take(bytes).await.inspect_err(|error| {
+            if error.kind() == io::ErrorKind::TimedOut {
+                fed.kill();
+            }
+        })?;
+        // One that says something else is out of step: its next answer would be to this block.
+        if answer.as_deref().is_none_or(is_answer) {
+            *slot = Some(fed);
         }
-        *slot = Some(fed);
         Ok(answer)
     }
 
@@ -145,8 +147,71 @@ impl Exec {
         command.args(&self.spec.command[1..]).envs(&self.spec.env);
         let stdout = if self.spec.acknowledge { Stdio::piped() } else { Stdio::inherit() };
         command.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::inherit());
-        let mut child = command.kill_on_drop(true).spawn()?;
+        let mut child = command.spawn()?;
         let answers = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
-        Ok(Fed { child, answers })
+        Ok(Fed { child: Some(child), answers })
+    }
+}
+
+/// Whether a child's line is one of those that it may answer.
+fn is_answer(line: &str) -> bool {
+    matches!(line.split(' ').next(), Some("ok" | "retry" | "refuse"))
+}
+
+/// Writes all of it, however slowly it is read.
+async fn write(pipe: &mut ChildStdin, mut rest: &[u8]) -> io::Result<()> {
+    while !rest.is_empty() {
+        let n_bytes = heard(pipe.write(rest)).await?;
+        if n_bytes == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        rest = &rest[n_bytes..];
+    }
+    heard(pipe.flush()).await
+}
+
+async fn heard<T>(step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let done = tokio::time::timeout(HEARD_WITHIN, step).await;
+    done.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+// === impl Fed ===
+
+impl Fed {
+    /// How it ended, if it has.
+    fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.as_mut().map_or(Ok(None), Child::try_wait)
+    }
+
+    /// Writes a block; what it answers, if it does.
+    async fn take(&mut self, block: &[u8]) -> io::Result<Option<String>> {
+        let pipe = self.child.as_mut().and_then(|child| child.stdin.as_mut());
+        let pipe = pipe.ok_or(io::ErrorKind::BrokenPipe)?;
+        write(pipe, block).await?;
+        let Some(answers) = &mut self.answers else { return Ok(None) };
+        write(pipe, b"\n").await?;
+        let line = heard(answers.next_line()).await?;
+        line.ok_or(io::ErrorKind::UnexpectedEof.into()).map(Some)
+    }
+
+    /// It does nothing more.
+    fn kill(&mut self) {
+        if let Some(Err(error)) = self.child.as_mut().map(Child::start_kill) {
+            warn!(%error, "a child that does not read can not be ended");
+        }
+    }
+}
+
+impl Drop for Fed {
+    fn drop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        drop(child.stdin.take());
+        // Outside of a runtime the end of its input must do.
+        let Ok(runtime) = Handle::try_current() else { return };
+        runtime.spawn(async move {
+            if tokio::time::timeout(ENDED_WITHIN, child.wait()).await.is_err() {
+                let _ended_meanwhile = child.kill().await;
+            }
+        });
     }
 }

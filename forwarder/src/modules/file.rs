@@ -17,10 +17,11 @@ use kit::config::{Invalid, Size, resolve_path, yaml::Section};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use crate::block::{Compression, Counts, Encoding, Format};
+use crate::block::{Compression, Encoding, Format};
 use crate::config::QueueConfig;
 use crate::module::{Checked, Module, ModuleKind, Parcel, SendError, Verdict};
-use rotation::{Packing, Rotation};
+use crate::modules::packing::Packing;
+use rotation::Rotation;
 
 pub(super) const KIND: ModuleKind =
     ModuleKind { name: "file", about: "appends samples to a file, one JSON object a line", check };
@@ -79,8 +80,9 @@ fn check(section: &Section, _: &QueueConfig, folder: &Path) -> Result<Checked, I
         let (path, rotation, writing) = (path.clone(), rotation.clone(), Mutex::new(()));
         Ok(Box::new(AppendToFile { path, rotation, writing }))
     };
-    let (settings, build) = (Arc::new(spec), Arc::new(build));
-    Ok(Checked::new(settings, build, Encoding::JsonLines))
+    let (file, settings) = (PathBuf::from(&spec.path), Arc::new(spec));
+    let checked = Checked::new(settings, Arc::new(build), Encoding::JsonLines);
+    Ok(Checked { file: Some(file), ..checked })
 }
 
 impl Module for AppendToFile {
@@ -100,7 +102,7 @@ impl Module for AppendToFile {
             let written =
                 tokio::task::spawn_blocking(move || append(&path, rotation.as_ref(), &bytes)).await;
             match written.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
-                Ok(()) => Verdict::Delivered { not_written: Counts::default() },
+                Ok(()) => Verdict::DELIVERED,
                 Err(source) => {
                     let path = self.endpoint();
                     Verdict::Retry { after: None, why: SendError::Write { path, source } }

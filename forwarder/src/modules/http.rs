@@ -8,6 +8,7 @@ mod body;
 mod influx;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,12 +21,16 @@ use kit::config::{self, HttpClientConfig, HttpClientSpec, Invalid, serialize_url
 use kit::http::Client;
 use serde::{Deserialize, Serialize};
 
-use super::remote_write::{USER_AGENT, first_bytes, shown};
-use super::retry_after::retry_after;
-use crate::block::{Counts, Format};
+use super::bodies::{Bodies, Body};
+use super::packing::Packing;
+use super::secrets;
+use super::web::{
+    BODY_BYTES_MAX, USER_AGENT, check_headers, check_url, first_bytes, refusal, shown,
+};
+use crate::block::{Compression, Format};
 use crate::config::QueueConfig;
 use crate::module::{BuildError, Checked, Module, ModuleKind, Parcel, SendError, Verdict};
-use body::{Bodies, Body, BodyFormat, Packing};
+use body::BodyFormat;
 
 pub(super) const KIND: ModuleKind = ModuleKind {
     name: "http",
@@ -43,6 +48,7 @@ struct Spec {
     /// The method. Default POST.
     method: String,
     /// Headers for every request; a `Content-Type` replaces the format's own.
+    #[serde(serialize_with = "secrets::hide")]
     headers: BTreeMap<String, String>,
     /// `ndjson` (the default), `json` (an array), `influx` (line protocol), `remote_write` or
     /// `remote_write_2`.
@@ -117,21 +123,11 @@ fn check(section: &Section, _: &QueueConfig, folder: &Path) -> Result<Checked, I
 impl Spec {
     fn check(self) -> Result<HttpConfig, Invalid> {
         let Spec { url, method, headers, format, compression, timeout, http } = self;
-        let parsed = url::Url::parse(&url).ok();
-        if !parsed.is_some_and(|url| url.has_host() && url.scheme().starts_with("http")) {
-            return Err(Invalid::new("url", "http forwarder needs an http:// or https:// URL"));
-        }
+        check_url(&url, KIND.name)?;
         let method = Method::from_bytes(method.as_bytes())
             .map_err(|_| Invalid::new("method", format!("not an HTTP method: {method:?}")))?;
-        let headers = headers.iter().map(|(name, value)| {
-            let pair = (HeaderName::try_from(name), HeaderValue::try_from(value));
-            match pair {
-                (Ok(name), Ok(value)) => Ok((name, value)),
-                _ => Err(Invalid::new(format!("headers.{name}"), "not an HTTP header")),
-            }
-        });
         Ok(HttpConfig {
-            headers: headers.collect::<Result<_, _>>()?,
+            headers: check_headers(&headers)?,
             format: BodyFormat::named(&format)?,
             packing: Packing::named(&compression)?,
             timeout: timeout.to_std(),
@@ -153,24 +149,20 @@ impl Module for Http {
 
     fn send<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Verdict> {
         Box::pin(async move {
-            let body = match self.bodies.of(parcel, self.format, self.packing).await {
+            let Body { bytes, not_sent } = match self.body(parcel).await {
                 Ok(body) => body,
                 Err(source) => return Verdict::Refused { why: self.unsent(source) },
             };
-            let Body { bytes, not_sent } = body;
-            let verdict = match tokio::time::timeout(self.timeout, self.exchange(bytes)).await {
-                Ok(Ok(())) => {
-                    let not_written = Counts { samples: not_sent, ..Counts::default() };
-                    Verdict::Delivered { not_written }
-                }
-                Ok(Err(why)) if is_worth_another_try(&why) => {
+            let request = match self.request(bytes) {
+                Ok(request) => request,
+                Err(error) => return Verdict::Refused { why: self.unsent(error) },
+            };
+            let verdict = match self.exchange(request).await {
+                Ok(()) => Verdict::Delivered { not_written: not_sent, remark: None },
+                Err(why) if is_worth_another_try(&why) => {
                     Verdict::Retry { after: why.retry_after(), why }
                 }
-                Ok(Err(why)) => Verdict::Refused { why },
-                Err(_) => {
-                    let (endpoint, limit) = (self.endpoint(), self.timeout);
-                    Verdict::Retry { after: None, why: SendError::Timeout { endpoint, limit } }
-                }
+                Err(why) => Verdict::Refused { why },
             };
             if !matches!(verdict, Verdict::Retry { .. }) {
                 self.bodies.forget(parcel);
@@ -189,7 +181,21 @@ fn is_worth_another_try(why: &SendError) -> bool {
 }
 
 impl Http {
-    async fn exchange(&self, body: Bytes) -> Result<(), SendError> {
+    async fn body(&self, parcel: &Parcel) -> io::Result<Body> {
+        // Remote write's messages are compressed already.
+        let packing = match parcel.format.compression {
+            Compression::None => self.packing,
+            Compression::Snappy => Packing::None,
+        };
+        let format = self.format;
+        let make = move |plain: Bytes| {
+            let Body { bytes, not_sent } = format.make(&plain)?;
+            Ok(Body { bytes: packing.pack(bytes)?, not_sent })
+        };
+        self.bodies.of(parcel, make).await
+    }
+
+    fn request(&self, body: Bytes) -> Result<Request<Bytes>, http::Error> {
         let mut request = Request::builder().method(self.method.clone()).uri(&self.url);
         for (name, value) in self.format.headers() {
             request = request.header(name, value);
@@ -197,20 +203,23 @@ impl Http {
         if let Some(encoding) = self.packing.content_encoding() {
             request = request.header(header::CONTENT_ENCODING, encoding);
         }
-        let mut request = request.body(body).map_err(|error| self.unsent(error))?;
+        let mut request = request.body(body)?;
         for (name, value) in &self.headers {
             request.headers_mut().insert(name, value.clone());
         }
-        let mut response = self.client.send(request).await.map_err(|error| self.unsent(error))?;
-        let body = first_bytes(&mut response).await;
-        let status = response.status();
-        if status.is_success() {
+        Ok(request)
+    }
+
+    async fn exchange(&self, request: Request<Bytes>) -> Result<(), SendError> {
+        let limit = self.timeout;
+        let answer = tokio::time::timeout(limit, self.client.deliver(request)).await;
+        let answer = answer.map_err(|_| SendError::Timeout { endpoint: self.endpoint(), limit })?;
+        let mut response = answer.map_err(|error| self.unsent(error))?;
+        let body = first_bytes(&mut response, BODY_BYTES_MAX).await;
+        if response.status().is_success() {
             return Ok(());
         }
-        let after = retry_after(response.headers(), self.clock.unix_ms());
-        let body = String::from_utf8_lossy(&body).lines().next().unwrap_or_default().to_owned();
-        let (status, code) = (status.to_string(), status.as_u16());
-        Err(SendError::Status { status, code, body, after })
+        Err(refusal(&response, &String::from_utf8_lossy(&body), self.clock.unix_ms()))
     }
 
     fn unsent(&self, error: impl std::error::Error + Send + Sync + 'static) -> SendError {

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
@@ -16,11 +16,14 @@ use kit::Clock;
 use kit::config::{Invalid, yaml::Section};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tracing::{error, warn};
 
+use super::lines::counts_of;
+use super::secrets;
 use crate::block::{Compression, Counts, Encoding, Format};
 use crate::config::QueueConfig;
 use crate::module::{BuildError, Checked, Module, ModuleKind, Parcel, SendError, Verdict};
@@ -49,12 +52,14 @@ struct Spec {
     /// With JSON: the label whose value is the key. Default: the key is the whole series.
     key_label: String,
     /// Further settings of librdkafka, such as `compression.type` and `security.protocol`.
-    #[serde(serialize_with = "hide_secrets")]
+    #[serde(serialize_with = "secrets::hide")]
     options: BTreeMap<String, String>,
 }
 
 struct Kafka {
-    producer: FutureProducer,
+    /// Replaced when the library says that it can never be used again.
+    producer: Mutex<FutureProducer>,
+    config: ClientConfig,
     brokers: String,
     topic: String,
     is_json: bool,
@@ -66,20 +71,6 @@ struct Kafka {
 struct Line<'l> {
     #[serde(borrow)]
     labels: &'l RawValue,
-}
-
-/// Words in the names of librdkafka's settings whose values nobody shall read.
-const SECRET_WORDS: [&str; 5] = ["password", "secret", "token", "pem", "jaas"];
-
-/// The settings, secrets hidden.
-fn hide_secrets<S: Serializer>(
-    options: &BTreeMap<String, String>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(options.iter().map(|(name, value)| {
-        let is_secret = SECRET_WORDS.iter().any(|word| name.contains(word));
-        (name, if is_secret { "<secret>" } else { value })
-    }))
 }
 
 impl Default for Spec {
@@ -108,15 +99,25 @@ fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invali
     if !is_json && !spec.key_label.is_empty() {
         return Err(Invalid::new("key_label", "key_label is for format json"));
     }
+    let brokers = spec.brokers.join(",");
+    let config = client_config(&brokers, &spec.options);
+    if let Err(error) = config.create_native_config() {
+        return Err(Invalid::new("options", error.to_string()));
+    }
     let settings = Arc::new(spec.clone());
     let build = move |_: &Arc<dyn Clock>| -> Result<Box<dyn Module>, BuildError> {
-        let brokers = spec.brokers.join(",");
-        let producer = producer(&brokers, &spec.options).map_err(|source| BuildError {
+        let producer = config.create().map_err(|source: KafkaError| BuildError {
             what: format!("the Kafka producer for {brokers}"),
             source: Box::new(source),
         })?;
-        let (topic, key_label) = (spec.topic.clone(), spec.key_label.clone());
-        Ok(Box::new(Kafka { producer, brokers, topic, is_json, key_label }))
+        Ok(Box::new(Kafka {
+            producer: Mutex::new(producer),
+            config: config.clone(),
+            brokers: brokers.clone(),
+            topic: spec.topic.clone(),
+            is_json,
+            key_label: spec.key_label.clone(),
+        }))
     };
     Ok(Checked::new(settings, Arc::new(build), block_format(is_json).encoding))
 }
@@ -128,10 +129,7 @@ fn block_format(is_json: bool) -> Format {
     }
 }
 
-fn producer(
-    brokers: &str,
-    options: &BTreeMap<String, String>,
-) -> Result<FutureProducer, KafkaError> {
+fn client_config(brokers: &str, options: &BTreeMap<String, String>) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", brokers)
@@ -142,7 +140,7 @@ fn producer(
     for (name, value) in options {
         config.set(name, value);
     }
-    config.create()
+    config
 }
 
 impl Module for Kafka {
@@ -156,38 +154,77 @@ impl Module for Kafka {
 
     fn send<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Verdict> {
         Box::pin(async {
-            let error = match self.is_json {
-                true => self.produce_lines(&parcel.bytes).await,
-                false => self.produce(None, &parcel.bytes).await.err(),
+            let producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let failed = match self.is_json {
+                true => self.produce_lines(&producer, &parcel.bytes).await,
+                false => {
+                    let produced = self.produce(&producer, None, &parcel.bytes).await;
+                    produced.err().map(|error| (parcel.counts, error)).into_iter().collect()
+                }
             };
-            let Some(error) = error else {
-                return Verdict::Delivered { not_written: Counts::default() };
-            };
-            let refused = is_refused(&error);
-            let why = SendError::Send { endpoint: self.endpoint(), source: Box::new(error) };
-            match refused {
-                true => Verdict::Refused { why },
-                false => Verdict::Retry { after: None, why },
-            }
+            self.judge(parcel, failed)
         })
     }
 }
 
 impl Kafka {
-    /// Produces a message a line, in their order; the worst of what went wrong.
-    async fn produce_lines(&self, lines: &[u8]) -> Option<KafkaError> {
+    /// What becomes of a parcel of which these messages failed.
+    fn judge(&self, parcel: &Parcel, failed: Vec<(Counts, KafkaError)>) -> Verdict {
+        let (refused, others): (Vec<_>, Vec<_>) =
+            failed.into_iter().partition(|(_, error)| is_refused(error));
+        if let Some((_, error)) = others.into_iter().next() {
+            self.replace_if_lost();
+            return Verdict::Retry { after: None, why: self.unsent(error) };
+        }
+        let not_written: Counts = refused.iter().map(|(counts, _)| *counts).sum();
+        let Some((_, error)) = refused.into_iter().next() else { return Verdict::DELIVERED };
+        if not_written == parcel.counts {
+            return Verdict::Refused { why: self.unsent(error) };
+        }
+        // The others are there: the whole block again would not make it better.
+        Verdict::Delivered { not_written, remark: Some(error.to_string()) }
+    }
+
+    fn unsent(&self, error: KafkaError) -> SendError {
+        SendError::Send { endpoint: self.endpoint(), source: Box::new(error) }
+    }
+
+    /// An idempotent producer that has lost its place, or its right to be one, stays unusable.
+    fn replace_if_lost(&self) {
+        let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((_, why)) = producer.client().fatal_error() else { return };
+        match self.config.create() {
+            Ok(another) => {
+                warn!(brokers = %self.brokers, why, "the Kafka producer is lost: another one begins");
+                *producer = another;
+            }
+            Err(error) => error!(brokers = %self.brokers, %error, "making a Kafka producer failed"),
+        }
+    }
+
+    /// Produces a message a line, in their order; what failed, and what it counts.
+    async fn produce_lines(
+        &self,
+        producer: &FutureProducer,
+        lines: &[u8],
+    ) -> Vec<(Counts, KafkaError)> {
         let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let produced = lines.map(|line| async {
             let key = self.key(line);
-            self.produce(key.as_deref(), line).await
+            let produced = self.produce(producer, key.as_deref(), line).await;
+            produced.err().map(|error| (counts_of(line), error))
         });
-        let failed = join_all(produced).await.into_iter().filter_map(Result::err);
-        failed.max_by_key(is_refused)
+        join_all(produced).await.into_iter().flatten().collect()
     }
 
-    async fn produce(&self, key: Option<&str>, payload: &[u8]) -> Result<(), KafkaError> {
+    async fn produce(
+        &self,
+        producer: &FutureProducer,
+        key: Option<&str>,
+        payload: &[u8],
+    ) -> Result<(), KafkaError> {
         let record = FutureRecord { key, ..FutureRecord::to(&self.topic).payload(payload) };
-        let delivered = self.producer.send(record, QUEUED_WITHIN).await;
+        let delivered = producer.send(record, QUEUED_WITHIN).await;
         delivered.map(|_place| ()).map_err(|(error, _message)| error)
     }
 

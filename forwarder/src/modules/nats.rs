@@ -7,15 +7,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::context::PublishErrorKind;
-use async_nats::jetstream::{self, message::PublishMessage};
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::{self, ErrorCode, message::PublishMessage};
+use async_nats::{ConnectOptions, ServerAddr};
 use futures::future::BoxFuture;
 use kit::Clock;
 use kit::config::{Invalid, yaml::Section};
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize, Serializer};
 use tokio::sync::OnceCell;
 
-use crate::block::{Compression, Counts, Encoding, Format};
+use crate::block::{Compression, Encoding, Format};
 use crate::config::QueueConfig;
 use crate::module::{Checked, Module, ModuleKind, Parcel, SendError, Verdict};
 
@@ -47,7 +49,8 @@ fn serialize_urls<S: Serializer>(urls: &str, serializer: S) -> Result<S::Ok, S::
 fn shown(urls: &str) -> String {
     let hosts = urls.split(',').map(|url| match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-        _ => url.to_owned(),
+        (None, Some((_, host))) => host.to_owned(),
+        (_, None) => url.to_owned(),
     });
     hosts.collect::<Vec<_>>().join(",")
 }
@@ -64,11 +67,13 @@ fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invali
         return Err(Invalid::new("url", "nats forwarder has no url"));
     }
     let mut servers = spec.url.split(',').map(str::trim);
-    if let Some(bad) = servers.find(|server| server.parse::<async_nats::ServerAddr>().is_err()) {
+    if let Some(bad) = servers.find(|server| server.parse::<ServerAddr>().is_err()) {
         return Err(Invalid::new("url", format!("not the URL of a NATS server: {:?}", shown(bad))));
     }
-    if spec.subject.is_empty() || spec.subject.contains(['*', '>', ' ']) {
-        return Err(Invalid::new("subject", "nats forwarder needs a subject without wildcards"));
+    let is_empty = spec.subject.split('.').any(str::is_empty);
+    if is_empty || spec.subject.contains(['*', '>']) || spec.subject.contains(char::is_whitespace) {
+        let message = "nats forwarder needs a subject without wildcards, spaces and empty parts";
+        return Err(Invalid::new("subject", message));
     }
     let settings = Arc::new(spec.clone());
     let build = move |_: &Arc<dyn Clock>| -> Result<Box<dyn Module>, _> {
@@ -90,7 +95,7 @@ impl Module for Nats {
         Box::pin(async {
             let published = tokio::time::timeout(ACKNOWLEDGED_WITHIN, self.publish(parcel)).await;
             let why = match published {
-                Ok(Ok(())) => return Verdict::Delivered { not_written: Counts::default() },
+                Ok(Ok(())) => return Verdict::DELIVERED,
                 Ok(Err(source)) if is_too_large(&*source) => {
                     let why = SendError::Send { endpoint: self.endpoint(), source };
                     return Verdict::Refused { why };
@@ -105,20 +110,42 @@ impl Module for Nats {
     }
 }
 
-/// Whether the server will never take a message of this size.
+/// Whether the server, or the stream, will never take a message of this size.
 fn is_too_large(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    let error = error.downcast_ref::<jetstream::context::PublishError>();
-    error.is_some_and(|error| error.kind() == PublishErrorKind::MaxPayloadExceeded)
+    let Some(error) = error.downcast_ref::<PublishError>() else { return false };
+    let answer = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+    error.kind() == PublishErrorKind::MaxPayloadExceeded
+        || answer.is_some_and(|answer: &jetstream::Error| {
+            answer.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM
+        })
 }
 
 impl Nats {
+    fn servers(&self) -> Vec<&str> {
+        self.spec.url.split(',').map(str::trim).collect()
+    }
+
+    /// Who we are, as the first URL with a user says: the library looks at none of them.
+    fn options(&self) -> ConnectOptions {
+        let options = ConnectOptions::new();
+        let servers = self.servers().into_iter().filter_map(|url| url.parse::<ServerAddr>().ok());
+        let Some(server) = servers.into_iter().find(ServerAddr::has_user_pass) else {
+            return options;
+        };
+        let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let user = plain(server.username().unwrap_or_default());
+        match server.password() {
+            Some(password) => options.user_and_password(user, plain(password)),
+            None => options.token(user),
+        }
+    }
+
     async fn publish(
         &self,
         parcel: &Parcel,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let connect = || async {
-            let servers: Vec<&str> = self.spec.url.split(',').map(str::trim).collect();
-            let client = async_nats::ConnectOptions::new().connect(&servers[..]).await?;
+            let client = self.options().connect(&self.servers()[..]).await?;
             Ok::<_, async_nats::ConnectError>(jetstream::new(client))
         };
         let context = self.context.get_or_try_init(connect).await?;

@@ -1,75 +1,152 @@
-//! OpenTelemetry's OTLP over HTTP: one POST of protobuf a block.
+//! OpenTelemetry's OTLP: one request of protobuf a block, over HTTP or gRPC.
 //!
 //! Blocks arrive as remote write 2.0, which carries types, help, units and exemplars, and are
 //! turned into metrics here. Counters become cumulative sums, everything else gauges; native
-//! histograms become (exponential) histograms. The series of classic histograms and summaries stay
-//! the series that they are: a block may hold only some of them.
+//! histograms become (exponential) histograms, exemplars go with their points. The series of
+//! classic histograms and summaries stay the series that they are: a block may hold only some of
+//! them.
+//!
+//! Which answers are worth another try follows OTLP's specification, section "Failures".
 
 mod convert;
 mod messages;
+mod over_grpc;
+mod over_http;
 mod remote_write2;
 
+use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{StatusCode, header};
+use http::{HeaderName, HeaderValue};
 use kit::Clock;
-use kit::config::{Invalid, serialize_url, yaml::Section};
+use kit::config::{self, HttpClientConfig, HttpClientSpec, Invalid, serialize_url, yaml::Section};
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
-use super::remote_write::shown;
+use super::bodies::{Bodies, Body};
+use super::packing::Packing;
+use super::secrets;
+use super::web::{check_headers, check_url, shown};
 use crate::block::{Compression, Counts, Encoding, Format};
 use crate::config::QueueConfig;
 use crate::module::{BuildError, Checked, Module, ModuleKind, Parcel, SendError, Verdict};
-use messages::ExportResponse;
+use messages::{ExportResponse, PartialSuccess};
+use over_grpc::OverGrpc;
+use over_http::OverHttp;
 
-pub(super) const KIND: ModuleKind = ModuleKind {
-    name: "otlp",
-    about: "OpenTelemetry's OTLP metrics over HTTP, as protobuf",
-    check,
-};
-
-/// How long an answer may take.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
-/// Bytes of an answer that are shown when it is no success.
-const BODY_BYTES_MAX: usize = 256;
+pub(super) const KIND: ModuleKind =
+    ModuleKind { name: "otlp", about: "OpenTelemetry's OTLP metrics, over HTTP or gRPC", check };
 
 /// What the file says.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename = "config.Otlp")]
 struct Spec {
-    /// Where metrics are posted to, such as `http://collector:4318/v1/metrics`.
+    /// Where to: `http://collector:4318/v1/metrics`, or `http://collector:4317` for gRPC.
     #[serde(serialize_with = "serialize_url")]
     url: String,
+    /// `http` (the default) or `grpc`.
+    protocol: String,
     /// Headers beside our own.
-    headers: std::collections::BTreeMap<String, String>,
+    #[serde(serialize_with = "secrets::hide")]
+    headers: BTreeMap<String, String>,
+    /// `none` (the default) or `gzip`.
+    compression: String,
+    /// How long a request may take. Default 30s.
+    timeout: config::Duration,
+    /// The HTTP client's keys, which gRPC goes by too.
+    #[serde(rename = "<inline>")]
+    http: HttpClientSpec,
 }
 
+/// Checked.
+#[derive(Debug, Clone)]
+struct OtlpConfig {
+    url: String,
+    protocol: Protocol,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    packing: Packing,
+    timeout: Duration,
+    http: HttpClientConfig,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Http,
+    Grpc,
+}
+
+/// One receiver.
 struct Otlp {
-    spec: Spec,
-    client: reqwest::Client,
+    url: String,
+    bodies: Bodies,
+    way: Way,
 }
 
-fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invalid> {
-    let spec: Spec = section.decode()?;
-    let url = url::Url::parse(&spec.url).ok();
-    if !url.is_some_and(|url| url.has_host() && url.scheme().starts_with("http")) {
-        return Err(Invalid::new("url", "otlp forwarder needs an http:// or https:// URL"));
+enum Way {
+    Http(OverHttp),
+    Grpc(OverGrpc),
+}
+
+impl Default for Spec {
+    fn default() -> Spec {
+        Spec {
+            url: String::new(),
+            protocol: "http".to_owned(),
+            headers: BTreeMap::new(),
+            compression: "none".to_owned(),
+            timeout: config::Duration::from_secs(30),
+            http: HttpClientSpec::default(),
+        }
     }
+}
+
+fn check(section: &Section, _: &QueueConfig, folder: &Path) -> Result<Checked, Invalid> {
+    let mut spec: Spec = section.decode()?;
+    spec.http.resolve_paths(folder);
     let settings = Arc::new(spec.clone());
-    let build = move |_: &Arc<dyn Clock>| -> Result<Box<dyn Module>, BuildError> {
-        let client = reqwest::Client::builder().timeout(ANSWERED_WITHIN).build();
-        let client = client.map_err(|source| BuildError {
-            what: format!("the HTTP client for {}", spec.url),
-            source: Box::new(source),
-        })?;
-        Ok(Box::new(Otlp { spec: spec.clone(), client }))
+    let config = spec.check()?;
+    let build = move |clock: &Arc<dyn Clock>| -> Result<Box<dyn Module>, BuildError> {
+        let way = match config.protocol {
+            Protocol::Http => Way::Http(OverHttp::new(&config, clock)),
+            Protocol::Grpc => Way::Grpc(OverGrpc::new(&config)?),
+        };
+        Ok(Box::new(Otlp { url: config.url.clone(), bodies: Bodies::default(), way }))
     };
     Ok(Checked::new(settings, Arc::new(build), Encoding::RemoteWrite2))
 }
+
+// === impl Spec ===
+
+impl Spec {
+    fn check(self) -> Result<OtlpConfig, Invalid> {
+        let Spec { url, protocol, headers, compression, timeout, http } = self;
+        check_url(&url, KIND.name)?;
+        let protocol = match protocol.as_str() {
+            "http" => Protocol::Http,
+            "grpc" => Protocol::Grpc,
+            other => {
+                let message = format!("unknown protocol {other:?}, known: http, grpc");
+                return Err(Invalid::new("protocol", message));
+            }
+        };
+        let packing = match Packing::named(&compression)? {
+            Packing::Zstd => {
+                let message = "OTLP's receivers need not know zstd, known: none, gzip";
+                return Err(Invalid::new("compression", message));
+            }
+            packing @ (Packing::None | Packing::Gzip) => packing,
+        };
+        let (headers, http) = (check_headers(&headers)?, http.check()?);
+        Ok(OtlpConfig { url, protocol, headers, packing, timeout: timeout.to_std(), http })
+    }
+}
+
+// === impl Otlp ===
 
 impl Module for Otlp {
     fn format(&self) -> Format {
@@ -77,66 +154,87 @@ impl Module for Otlp {
     }
 
     fn endpoint(&self) -> String {
-        shown(&self.spec.url)
+        shown(&self.url)
     }
 
     fn send<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Verdict> {
-        Box::pin(async {
-            let decoded = remote_write2::Request::decode(parcel.bytes.clone());
-            let request = match decoded {
-                Ok(request) => request,
-                Err(source) => return Verdict::Refused { why: self.unsent(source) },
+        Box::pin(async move {
+            let Body { bytes, not_sent } = match self.body(parcel).await {
+                Ok(body) => body,
+                Err(source) => return Verdict::Refused { why: unsent(&self.url, source) },
             };
-            let (export, not_sent) = convert::export(&request);
-            match self.post(export.encode_to_vec()).await {
-                Ok((rejected, _)) => Verdict::Delivered {
-                    not_written: Counts { samples: not_sent + rejected, ..Counts::default() },
-                },
+            let answer = match &self.way {
+                Way::Http(http) => http.export(bytes).await,
+                Way::Grpc(grpc) => grpc.export(bytes).await,
+            };
+            let verdict = match answer {
+                Ok(answer) => delivered(parcel.counts, not_sent, answer),
                 Err(verdict) => verdict,
+            };
+            if !matches!(verdict, Verdict::Retry { .. }) {
+                self.bodies.forget(parcel);
             }
+            verdict
         })
     }
 }
 
 impl Otlp {
-    /// Posts; returns how many points the receiver rejected, and why.
-    async fn post(&self, body: Vec<u8>) -> Result<(u64, String), Verdict> {
-        let mut request = self
-            .client
-            .post(&self.spec.url)
-            .header(header::CONTENT_TYPE, "application/x-protobuf")
-            .body(body);
-        for (name, value) in &self.spec.headers {
-            request = request.header(name, value);
-        }
-        let response = request.send().await;
-        let response =
-            response.map_err(|error| Verdict::Retry { after: None, why: self.unsent(error) })?;
-        let status = response.status();
-        let after = response.headers().get(header::RETRY_AFTER).cloned();
-        let bytes = response.bytes().await.unwrap_or_default();
-        if status.is_success() {
-            let answer = ExportResponse::decode(bytes).unwrap_or_default();
-            let partial = answer.partial_success.unwrap_or_default();
-            let rejected = u64::try_from(partial.rejected_data_points).unwrap_or(0);
-            return Ok((rejected, partial.error_message));
-        }
-        let shown = &bytes[..bytes.len().min(BODY_BYTES_MAX)];
-        let body = String::from_utf8_lossy(shown).into_owned();
-        let after = after.and_then(|value| value.to_str().ok()?.parse().ok());
-        let after = after.map(Duration::from_secs);
-        let (code, text) = (status.as_u16(), status.to_string());
-        let why = SendError::Status { status: text, code, body, after };
-        Err(match status {
-            StatusCode::TOO_MANY_REQUESTS
-            | StatusCode::BAD_GATEWAY
-            | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT => Verdict::Retry { after, why },
-            _ => Verdict::Refused { why },
-        })
+    async fn body(&self, parcel: &Parcel) -> io::Result<Body> {
+        // What goes over gRPC is packed by its library.
+        let packing = match &self.way {
+            Way::Http(http) => http.packing,
+            Way::Grpc(_) => Packing::None,
+        };
+        let make = move |block: Bytes| {
+            let request = remote_write2::Request::decode(block).map_err(io::Error::other)?;
+            let (export, not_sent) = convert::export(&request);
+            Ok(Body { bytes: packing.pack(export.encode_to_vec().into())?, not_sent })
+        };
+        self.bodies.of(parcel, make).await
     }
+}
 
-    fn unsent(&self, error: impl std::error::Error + Send + Sync + 'static) -> SendError {
-        SendError::Send { endpoint: self.endpoint(), source: Box::new(error) }
+/// What a receiver took. Which of its points it rejected it does not say: numbers are the most.
+fn delivered(sent: Counts, not_sent: Counts, answer: ExportResponse) -> Verdict {
+    let partial = answer.partial_success.unwrap_or_default();
+    let PartialSuccess { rejected_data_points, error_message } = partial;
+    let rejected = u64::try_from(rejected_data_points).unwrap_or(0);
+    let points = sent.without(not_sent);
+    let samples = rejected.min(points.samples);
+    let histograms = (rejected - samples).min(points.histograms);
+    let not_written = not_sent + Counts { samples, histograms, ..Counts::NONE };
+    let remark = (rejected > 0 || !error_message.is_empty()).then_some(error_message);
+    Verdict::Delivered { not_written, remark }
+}
+
+/// There was no answer in time.
+fn late(url: &str, limit: Duration) -> Verdict {
+    let endpoint = shown(url);
+    Verdict::Retry { after: None, why: SendError::Timeout { endpoint, limit } }
+}
+
+fn unsent(url: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SendError {
+    SendError::Send { endpoint: shown(url), source: source.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejected_points_are_numbers_first_and_never_more_than_were_sent() {
+        let sent = Counts { samples: 5, histograms: 2, exemplars: 1 };
+        let not_sent = Counts { samples: 0, histograms: 1, exemplars: 0 };
+        for (rejected, want) in [(0, [0, 1, 0]), (3, [3, 1, 0]), (6, [5, 2, 0]), (99, [5, 2, 0])] {
+            let partial =
+                PartialSuccess { rejected_data_points: rejected, error_message: String::new() };
+            let answer = ExportResponse { partial_success: Some(partial) };
+            let verdict = delivered(sent, not_sent, answer);
+            let Verdict::Delivered { not_written, remark } = verdict else { panic!("{verdict:?}") };
+            let [samples, histograms, exemplars] = want;
+            assert_eq!(not_written, Counts { samples, histograms, exemplars });
+            assert_eq!(remark.is_some(), rejected > 0);
+        }
     }
 }

@@ -10,11 +10,12 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use kit::Clock;
 use kit::config::{Invalid, serialize_url, yaml::Section};
-use redis::aio::ConnectionManager;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{ErrorKind, RedisError, ServerErrorKind};
 use serde::{Deserialize, Serialize};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
-use crate::block::{Compression, Counts, Encoding, Format};
+use crate::block::{Compression, Encoding, Format};
 use crate::config::QueueConfig;
 use crate::module::{BuildError, Checked, Module, ModuleKind, Parcel, SendError, Verdict};
 
@@ -42,8 +43,8 @@ struct Spec {
 struct Redis {
     spec: Spec,
     client: redis::Client,
-    /// Connects when the first block is sent, and then again by itself.
-    connection: OnceCell<ConnectionManager>,
+    /// Made when the first block is sent; connects again by itself.
+    connection: Mutex<Option<ConnectionManager>>,
 }
 
 impl Default for Spec {
@@ -67,7 +68,7 @@ fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invali
             what: "the Redis client".into(),
             source: Box::new(source),
         })?;
-        Ok(Box::new(Redis { spec: spec.clone(), client, connection: OnceCell::new() }))
+        Ok(Box::new(Redis { spec: spec.clone(), client, connection: Mutex::new(None) }))
     };
     Ok(Checked::new(settings, Arc::new(build), Encoding::JsonLines))
 }
@@ -85,28 +86,53 @@ impl Module for Redis {
     fn send<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Verdict> {
         Box::pin(async {
             let endpoint = self.endpoint();
-            match tokio::time::timeout(ANSWERED_WITHIN, self.append(parcel)).await {
-                Ok(Ok(())) => Verdict::Delivered { not_written: Counts::default() },
-                Ok(Err(error)) if error.code() == Some("WRONGTYPE") => {
-                    Verdict::Refused { why: SendError::Send { endpoint, source: Box::new(error) } }
+            let why = match tokio::time::timeout(ANSWERED_WITHIN, self.append(parcel)).await {
+                Ok(Ok(())) => return Verdict::DELIVERED,
+                Ok(Err(error)) if is_another_type(&error) => {
+                    let why = SendError::Send { endpoint, source: Box::new(error) };
+                    return Verdict::Refused { why };
                 }
                 Ok(Err(error)) => {
-                    let why = SendError::Send { endpoint, source: Box::new(error) };
-                    Verdict::Retry { after: None, why }
+                    if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) {
+                        // It became a replica: the name may lead to another one by now.
+                        self.connection.lock().await.take();
+                    }
+                    SendError::Send { endpoint, source: Box::new(error) }
                 }
                 Err(_) => {
-                    let why = SendError::Timeout { endpoint, limit: ANSWERED_WITHIN };
-                    Verdict::Retry { after: None, why }
+                    // Perhaps nobody is at its other end.
+                    self.connection.lock().await.take();
+                    SendError::Timeout { endpoint, limit: ANSWERED_WITHIN }
                 }
-            }
+            };
+            Verdict::Retry { after: None, why }
         })
     }
 }
 
+/// Whether the key holds something that is no stream.
+fn is_another_type(error: &RedisError) -> bool {
+    let errors = error.clone().into_server_errors();
+    errors.is_some_and(|errors| errors.iter().any(|(_, error)| error.code() == "WRONGTYPE"))
+}
+
 impl Redis {
+    async fn connection(&self) -> redis::RedisResult<ConnectionManager> {
+        let mut slot = self.connection.lock().await;
+        if let Some(connection) = &*slot {
+            return Ok(connection.clone());
+        }
+        // How long an answer may take is said here: the library would give up after half a second,
+        // and Redis append all the same.
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(ANSWERED_WITHIN))
+            .set_response_timeout(None);
+        let connection = ConnectionManager::new_with_config(self.client.clone(), config).await?;
+        Ok(slot.insert(connection).clone())
+    }
+
     async fn append(&self, parcel: &Parcel) -> redis::RedisResult<()> {
-        let connect = || ConnectionManager::new(self.client.clone());
-        let mut connection = self.connection.get_or_try_init(connect).await?.clone();
+        let mut connection = self.connection().await?;
         let mut pipeline = redis::pipe();
         for line in parcel.bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let command = pipeline.cmd("XADD").arg(&self.spec.stream);

@@ -20,9 +20,10 @@ use kit::http::Client;
 use crate::block::{Compression, Encoding, Format};
 use crate::config::{QueueConfig, RemoteWriteSpec};
 use crate::module::{Build, Checked, Module, ModuleKind, Parcel, Verdict};
+use crate::modules::web::{USER_AGENT, shown};
+use post::unsent;
 use receivers::Receivers;
 
-pub(super) use post::first_bytes;
 pub(crate) use receivers::Choice;
 
 pub(super) const KIND: ModuleKind = ModuleKind {
@@ -30,9 +31,6 @@ pub(super) const KIND: ModuleKind = ModuleKind {
     about: "Prometheus' remote write, 1.0 and 2.0, over HTTP",
     check,
 };
-
-/// How we call ourselves.
-pub(super) const USER_AGENT: &str = concat!("rollcall/", env!("CARGO_PKG_VERSION"));
 
 /// Which protocol is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,15 +163,23 @@ impl Module for RemoteWrite {
                 Encoding::RemoteWrite1 | Encoding::JsonLines => WireVersion::V1,
             };
             let receiver = self.receivers.choose(parcel.part, self.clock.now());
-            let answer = match self.post(receiver.url, version, parcel).await {
+            let request = match self.request(receiver.url, version, parcel) {
+                Ok(request) => request,
+                Err(error) => return Verdict::Refused { why: unsent(receiver.url, error) },
+            };
+            let mut answer = match self.post(receiver.url, request).await {
                 Ok(answer) => answer,
                 Err(why) => {
-                    self.receivers.failed(receiver.at, self.clock.now());
+                    self.receivers.failed(receiver.at, self.clock.now(), None);
                     return Verdict::Retry { after: None, why };
                 }
             };
             if answer.status >= 500 {
-                self.receivers.failed(receiver.at, self.clock.now());
+                let now = self.clock.now();
+                self.receivers.failed(receiver.at, now, answer.retry_after);
+                if self.receivers.another_is_well(now) {
+                    answer.retry_after = None;
+                }
             }
             if answer.status == 415 && version == WireVersion::V2 {
                 self.fell_back.store(true, Ordering::Relaxed);
@@ -181,16 +187,5 @@ impl Module for RemoteWrite {
             }
             answer.judge(version, parcel, self.config.retry_on_http_429)
         })
-    }
-}
-
-/// A URL without its password.
-pub(super) fn shown(url: &str) -> String {
-    match url::Url::parse(url) {
-        Ok(mut url) => {
-            let _no_password_to_hide = url.set_password(None);
-            url.to_string()
-        }
-        Err(_) => url.to_owned(),
     }
 }

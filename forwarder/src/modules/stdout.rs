@@ -9,7 +9,7 @@ use kit::Clock;
 use kit::config::{Invalid, yaml::Section};
 use serde::{Deserialize, Serialize};
 
-use crate::block::{Compression, Counts, Encoding, Format};
+use crate::block::{Compression, Encoding, Format};
 use crate::config::QueueConfig;
 use crate::module::{Checked, Module, ModuleKind, Parcel, SendError, Verdict};
 
@@ -45,7 +45,7 @@ impl Module for Stdout {
             let print = move || std::io::stdout().lock().write_all(&bytes);
             let printed = tokio::task::spawn_blocking(print).await;
             match printed.unwrap_or_else(|panic| Err(std::io::Error::other(panic))) {
-                Ok(()) => Verdict::Delivered { not_written: Counts::default() },
+                Ok(()) => Verdict::DELIVERED,
                 Err(source) => {
                     let why = SendError::Write { path: self.endpoint(), source };
                     Verdict::Retry { after: None, why }

@@ -6,7 +6,8 @@ use std::io::{self, BufReader, ErrorKind};
 use std::path::PathBuf;
 
 use flate2::write::GzEncoder;
-use kit::config::Invalid;
+
+use crate::modules::packing::Packing;
 
 /// When a file is set aside, and how many are kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,38 +18,6 @@ pub(super) struct Rotation {
     pub(super) packing: Packing,
 }
 
-/// What is done to files set aside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Packing {
-    None,
-    Gzip,
-    Zstd,
-}
-
-// === impl Packing ===
-
-impl Packing {
-    pub(super) fn named(name: &str) -> Result<Packing, Invalid> {
-        match name {
-            "none" => Ok(Packing::None),
-            "gzip" => Ok(Packing::Gzip),
-            "zstd" => Ok(Packing::Zstd),
-            other => {
-                let message = format!("unknown compression {other:?}, known: none, gzip, zstd");
-                Err(Invalid::new("compression", message))
-            }
-        }
-    }
-
-    fn ending(self) -> &'static str {
-        match self {
-            Packing::None => "",
-            Packing::Gzip => ".gz",
-            Packing::Zstd => ".zst",
-        }
-    }
-}
-
 // === impl Rotation ===
 
 impl Rotation {
@@ -57,29 +26,36 @@ impl Rotation {
         whole_bytes > 0 && whole_bytes + block_bytes as u64 > self.bytes_max
     }
 
-    /// Sets the file aside. What fails half way is made up for the next time.
+    /// Sets the file aside. What fails is tried again with the next block: no file that was set
+    /// aside before goes until this one can take its place.
     pub(super) fn set_aside(&self) -> io::Result<()> {
+        let whole = self.packed()?;
         missing_is_fine(fs::remove_file(self.aside(self.files_max)))?;
         for number in (1..self.files_max).rev() {
             missing_is_fine(fs::rename(self.aside(number), self.aside(number + 1)))?;
         }
+        fs::rename(&whole, self.aside(1))?;
+        if whole == self.path { Ok(()) } else { fs::remove_file(&self.path) }
+    }
+
+    /// Where the file lies whole, as it shall be set aside.
+    fn packed(&self) -> io::Result<PathBuf> {
         if self.packing == Packing::None {
-            return fs::rename(&self.path, self.aside(1));
+            return Ok(self.path.clone());
         }
-        // The packed file gets its name when it is whole.
-        let open = self.numbered(".packing");
+        let whole = self.numbered(".packing");
         let mut plain = BufReader::new(File::open(&self.path)?);
-        let packed = File::create(&open)?;
+        let mut packed = File::create(&whole)?;
         match self.packing {
             Packing::Gzip => {
-                let mut encoder = GzEncoder::new(packed, flate2::Compression::fast());
+                let mut encoder = GzEncoder::new(&mut packed, flate2::Compression::fast());
                 io::copy(&mut plain, &mut encoder)?;
-                encoder.finish()?.sync_all()?;
+                encoder.finish()?;
             }
-            Packing::Zstd | Packing::None => zstd::stream::copy_encode(plain, packed, 3)?,
+            Packing::Zstd | Packing::None => zstd::stream::copy_encode(plain, &mut packed, 3)?,
         }
-        fs::rename(open, self.aside(1))?;
-        fs::remove_file(&self.path)
+        packed.sync_all()?;
+        Ok(whole)
     }
 
     fn aside(&self, number: usize) -> PathBuf {
@@ -127,5 +103,23 @@ mod tests {
             flate2::read::GzDecoder::new(&*bytes).read_to_end(&mut plain).unwrap();
             plain
         });
+    }
+
+    #[test]
+    fn what_was_set_aside_stays_while_packing_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.ndjson");
+        let packing = Packing::Gzip;
+        let rotation = Rotation { path: path.clone(), bytes_max: 10, files_max: 2, packing };
+        for _ in 0..2 {
+            fs::write(&path, "file\n").unwrap();
+            rotation.set_aside().unwrap();
+        }
+        fs::write(&path, "last file\n").unwrap();
+        fs::create_dir(rotation.numbered(".packing")).unwrap(); // nothing can be packed there
+        for _ in 0..3 {
+            rotation.set_aside().unwrap_err();
+        }
+        assert!(path.exists() && rotation.aside(1).exists() && rotation.aside(2).exists());
     }
 }

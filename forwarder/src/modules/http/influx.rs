@@ -9,22 +9,27 @@ use std::io;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::block::Counts;
+use crate::modules::lines::LineKind;
+
 /// One of our lines, as far as it matters.
 #[derive(Debug, Deserialize)]
 struct Line {
     labels: BTreeMap<String, String>,
     #[serde(default)]
     value: Value,
+    #[serde(flatten)]
+    kind: LineKind,
     timestamp: i64,
 }
 
-/// The lines, and how many samples have no place in them.
-pub(super) fn lines(json: &[u8]) -> io::Result<(Vec<u8>, u64)> {
-    let (mut out, mut not_sent) = (String::with_capacity(json.len()), 0);
+/// The lines, and what has no place in them.
+pub(super) fn lines(json: &[u8]) -> io::Result<(Vec<u8>, Counts)> {
+    let (mut out, mut not_sent) = (String::with_capacity(json.len()), Counts::NONE);
     for line in json.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let line: Line = serde_json::from_slice(line)?;
         if !put(&mut out, &line) {
-            not_sent += 1;
+            not_sent += line.kind.counts();
         }
     }
     Ok((out.into_bytes(), not_sent))
@@ -71,8 +76,10 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(json: &str, want: &str, want_not_sent: u64) {
+    fn check(json: &str, want: &str, want_not_sent: [u64; 3]) {
         let (lines, not_sent) = lines(json.as_bytes()).unwrap();
+        let [samples, histograms, exemplars] = want_not_sent;
+        let want_not_sent = Counts { samples, histograms, exemplars };
         assert_eq!((String::from_utf8(lines).unwrap().as_str(), not_sent), (want, want_not_sent));
     }
 
@@ -81,20 +88,21 @@ mod tests {
         check(
             r#"{"labels":{"__name__":"cpu","core":"0"},"value":1.5,"timestamp":1700000000000}"#,
             "cpu,core=0 value=1.5 1700000000000000000\n",
-            0,
+            [0, 0, 0],
         );
         check(
             r#"{"labels":{"__name__":"a b","x y":"1,2=3 4\nc\\"},"value":2,"timestamp":-5}"#,
             "a\\ b,x\\ y=1\\,2\\=3\\ 4\\ c/ value=2.0 -5000000\n",
-            0,
+            [0, 0, 0],
         );
     }
 
     #[test]
-    fn what_has_no_place_is_counted() {
+    fn what_has_no_place_is_counted_by_its_kind() {
         let of = |what: &str| format!(r#"{{"labels":{{"__name__":"m"}},{what},"timestamp":1}}"#);
-        check(&of(r#""value":"NaN""#), "", 1);
-        check(&of(r#""value":null"#), "", 1);
-        check(&of(r#""histogram":{"schema":1}"#), "", 1);
+        check(&of(r#""value":"NaN""#), "", [1, 0, 0]);
+        check(&of(r#""value":null"#), "", [1, 0, 0]);
+        check(&of(r#""histogram":{"schema":1}"#), "", [0, 1, 0]);
+        check(&of(r#""exemplar":{"labels":{},"value":1.0}"#), "", [0, 0, 1]);
     }
 }

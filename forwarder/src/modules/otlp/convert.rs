@@ -3,7 +3,8 @@
 //! `job` and `instance` become the resource (`service.name`, `service.instance.id`), as the
 //! OpenTelemetry specification for Prometheus compatibility says; other labels are attributes.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 use super::messages::{
     AnyValue, Buckets, Data, Exemplar, ExponentialDataPoint, ExponentialHistogram, ExportRequest,
@@ -11,6 +12,7 @@ use super::messages::{
     ScopeMetrics, Sum,
 };
 use super::{messages, remote_write2 as rw2};
+use crate::block::Counts;
 
 /// OTLP's `AGGREGATION_TEMPORALITY_CUMULATIVE`.
 const CUMULATIVE: i32 = 2;
@@ -21,36 +23,96 @@ const BUCKETS_MAX: u32 = 100_000;
 /// Schema of histograms with custom bounds.
 const CUSTOM_BOUNDS_SCHEMA: i32 = -53;
 
-/// The request as OTLP, and how many samples have no place there (float histograms).
-pub(super) fn export(request: &rw2::Request) -> (ExportRequest, u64) {
+/// The request as OTLP, and what has no place there: float histograms, and exemplars without a
+/// point of their series in the request.
+pub(super) fn export(request: &rw2::Request) -> (ExportRequest, Counts) {
     let mut resources: BTreeMap<(String, String), BTreeMap<String, Metric>> = BTreeMap::new();
-    let mut not_sent = 0;
-    for series in &request.timeseries {
+    let mut exemplars = Exemplars::of(request);
+    let mut not_sent = Counts { exemplars: exemplars.without_point, ..Counts::NONE };
+    for (place, series) in request.timeseries.iter().enumerate() {
         let mut labels = Labels::of(&request.symbols, &series.labels_refs);
         let name = labels.take("__name__");
         let resource = (labels.take("job"), labels.take("instance"));
         let metrics = resources.entry(resource).or_default();
+        let mut exemplars = exemplars.take(place, &request.symbols);
         for sample in &series.samples {
-            let point = number(request, series, &labels, sample);
+            let point = number(&labels, sample, std::mem::take(&mut exemplars));
             let metric = metrics.entry(name.clone());
             let metric = metric.or_insert_with(|| describe(request, series, &name, None));
             put_number(metric, point);
         }
         for histogram in &series.histograms {
-            match histogram_data(histogram, &labels) {
-                Some(data) => {
-                    let key = format!("{name}\0{}", histogram.schema == CUSTOM_BOUNDS_SCHEMA);
-                    let metric = metrics.entry(key);
-                    metric
-                        .and_modify(|metric| append(metric, data.clone()))
-                        .or_insert_with(|| describe(request, series, &name, Some(data)));
+            let exemplars = std::mem::take(&mut exemplars);
+            let n_exemplars = exemplars.len() as u64;
+            let Some(data) = histogram_data(histogram, &labels, exemplars) else {
+                not_sent.histograms += 1;
+                not_sent.exemplars += n_exemplars;
+                continue;
+            };
+            let key = format!("{name}\0{}", histogram.schema == CUSTOM_BOUNDS_SCHEMA);
+            match metrics.entry(key) {
+                Entry::Occupied(mut metric) => append(metric.get_mut(), data),
+                Entry::Vacant(vacant) => {
+                    vacant.insert(describe(request, series, &name, Some(data)));
                 }
-                None => not_sent += 1,
             }
         }
     }
-    let resource_metrics = resources.into_iter().map(resource_metrics).collect();
+    let resources = resources.into_iter().filter(|(_, metrics)| !metrics.is_empty());
+    let resource_metrics = resources.map(resource_metrics).collect();
     (ExportRequest { resource_metrics }, not_sent)
+}
+
+/// Exemplars by the place in the request of the point that they go with. Blocks have them as
+/// series of their own, behind that point.
+#[derive(Default)]
+struct Exemplars<'r> {
+    by_place: HashMap<usize, Vec<&'r rw2::Exemplar>>,
+    without_point: u64,
+}
+
+impl<'r> Exemplars<'r> {
+    fn of(request: &'r rw2::Request) -> Exemplars<'r> {
+        let mut found = Exemplars::default();
+        if request.timeseries.iter().all(|series| series.exemplars.is_empty()) {
+            return found;
+        }
+        let (mut points, mut early) = (HashMap::new(), Vec::new());
+        for (place, series) in request.timeseries.iter().enumerate() {
+            let refs = series.labels_refs.as_slice();
+            if !(series.samples.is_empty() && series.histograms.is_empty()) {
+                points.insert(refs, place);
+            }
+            match points.get(refs) {
+                Some(place) => found.put(*place, series),
+                None => early.push(series),
+            }
+        }
+        // The block before ends between a point and these: they go with a later one.
+        for series in early {
+            match points.get(series.labels_refs.as_slice()) {
+                Some(place) => found.put(*place, series),
+                None => found.without_point += series.exemplars.len() as u64,
+            }
+        }
+        found
+    }
+
+    fn put(&mut self, place: usize, series: &'r rw2::TimeSeries) {
+        if !series.exemplars.is_empty() {
+            self.by_place.entry(place).or_default().extend(&series.exemplars);
+        }
+    }
+
+    fn take(&mut self, place: usize, symbols: &[String]) -> Vec<Exemplar> {
+        let theirs = self.by_place.remove(&place).unwrap_or_default();
+        let exemplar = |exemplar: &rw2::Exemplar| Exemplar {
+            time_unix_nano: nanos(exemplar.timestamp_ms),
+            as_double: Some(exemplar.value),
+            filtered_attributes: Labels::of(symbols, &exemplar.labels_refs).attributes(),
+        };
+        theirs.into_iter().map(exemplar).collect()
+    }
 }
 
 /// The labels of one series, by name.
@@ -117,23 +179,13 @@ fn describe(
     }
 }
 
-fn number(
-    request: &rw2::Request,
-    series: &rw2::TimeSeries,
-    labels: &Labels<'_>,
-    sample: &rw2::Sample,
-) -> NumberDataPoint {
+fn number(labels: &Labels<'_>, sample: &rw2::Sample, exemplars: Vec<Exemplar>) -> NumberDataPoint {
     let stale = model::is_stale_marker(sample.value);
-    let exemplar = |exemplar: &rw2::Exemplar| Exemplar {
-        time_unix_nano: nanos(exemplar.timestamp_ms),
-        as_double: Some(exemplar.value),
-        filtered_attributes: Labels::of(&request.symbols, &exemplar.labels_refs).attributes(),
-    };
     NumberDataPoint {
         start_time_unix_nano: nanos(sample.start_ms),
         time_unix_nano: nanos(sample.timestamp_ms),
         as_double: (!stale).then_some(sample.value),
-        exemplars: series.exemplars.iter().map(exemplar).collect(),
+        exemplars,
         attributes: labels.attributes(),
         flags: if stale { NO_RECORDED_VALUE } else { 0 },
     }
@@ -160,11 +212,21 @@ fn append(metric: &mut Metric, data: Data) {
 }
 
 /// A native histogram with integer counts; float counts have no place in OTLP.
-fn histogram_data(histogram: &rw2::Histogram, labels: &Labels<'_>) -> Option<Data> {
-    let Some(rw2::Count::Integer(count)) = histogram.count else { return None };
+fn histogram_data(
+    histogram: &rw2::Histogram,
+    labels: &Labels<'_>,
+    exemplars: Vec<Exemplar>,
+) -> Option<Data> {
+    let stale = model::is_stale_marker(histogram.sum);
+    let count = match histogram.count {
+        Some(rw2::Count::Integer(count)) => count,
+        _ if stale => 0,
+        Some(rw2::Count::Float(_)) | None => return None,
+    };
     let attributes = labels.attributes();
     let (start, time) = (nanos(histogram.start_ms), nanos(histogram.timestamp_ms));
-    let sum = Some(histogram.sum);
+    let sum = (!stale).then_some(histogram.sum);
+    let flags = if stale { NO_RECORDED_VALUE } else { 0 };
     if histogram.schema == CUSTOM_BOUNDS_SCHEMA {
         let (offset, counts) = dense(&histogram.positive_spans, &histogram.positive_deltas)?;
         let mut bucket_counts = vec![0; usize::try_from(offset).ok()?];
@@ -177,7 +239,9 @@ fn histogram_data(histogram: &rw2::Histogram, labels: &Labels<'_>) -> Option<Dat
             sum,
             bucket_counts,
             explicit_bounds: histogram.custom_bounds.clone(),
+            exemplars,
             attributes,
+            flags,
         };
         return Some(Data::Histogram(messages::Histogram {
             data_points: vec![point],
@@ -199,6 +263,8 @@ fn histogram_data(histogram: &rw2::Histogram, labels: &Labels<'_>) -> Option<Dat
         zero_count: histogram.zero_count,
         positive: Some(buckets(&histogram.positive_spans, &histogram.positive_deltas)?),
         negative: Some(buckets(&histogram.negative_spans, &histogram.negative_deltas)?),
+        flags,
+        exemplars,
         zero_threshold: histogram.zero_threshold,
     };
     Some(Data::ExponentialHistogram(ExponentialHistogram {
@@ -235,56 +301,4 @@ fn nanos(timestamp_ms: i64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(kind: i32, names: &[&str], series: rw2::TimeSeries) -> rw2::Request {
-        let metadata = Some(rw2::Metadata { kind, help_ref: 0, unit_ref: 0 });
-        let symbols = [""].iter().chain(names).map(|text| (*text).to_owned()).collect();
-        rw2::Request { symbols, timeseries: vec![rw2::TimeSeries { metadata, ..series }] }
-    }
-
-    fn only_metric(export: &ExportRequest) -> &Metric {
-        &export.resource_metrics[0].scope_metrics[0].metrics[0]
-    }
-
-    #[test]
-    fn a_counter_is_a_cumulative_sum_and_its_job_the_service() {
-        let names = ["__name__", "requests_total", "job", "api", "code", "200"];
-        let series = rw2::TimeSeries {
-            labels_refs: vec![1, 2, 5, 6, 3, 4],
-            samples: vec![rw2::Sample { value: 7.0, timestamp_ms: 5, start_ms: 1 }],
-            ..Default::default()
-        };
-        let (export, not_sent) = export(&request(1, &names, series));
-        assert_eq!(not_sent, 0);
-        let attributes = &export.resource_metrics[0].resource.as_ref().unwrap().attributes;
-        assert_eq!(*attributes, [key_value("service.name", "api")]);
-        let Some(Data::Sum(sum)) = &only_metric(&export).data else { panic!("no sum") };
-        assert!(sum.is_monotonic);
-        assert_eq!(sum.data_points[0].as_double, Some(7.0));
-        assert_eq!(sum.data_points[0].attributes, [key_value("code", "200")]);
-        assert_eq!(sum.data_points[0].time_unix_nano, 5_000_000);
-    }
-
-    #[test]
-    fn a_stale_marker_is_a_point_without_value() {
-        let series = rw2::TimeSeries {
-            labels_refs: vec![1, 2],
-            samples: vec![rw2::Sample { value: model::STALE_MARKER, timestamp_ms: 5, start_ms: 0 }],
-            ..Default::default()
-        };
-        let (export, _) = export(&request(2, &["__name__", "up"], series));
-        let Some(Data::Gauge(gauge)) = &only_metric(&export).data else { panic!("no gauge") };
-        assert_eq!((gauge.data_points[0].as_double, gauge.data_points[0].flags), (None, 1));
-    }
-
-    #[test]
-    fn spans_become_buckets_without_gaps() {
-        let span = |offset, length| rw2::Span { offset, length };
-        let counts = dense(&[span(-2, 2), span(1, 1)], &[1, 2, -1]);
-        assert_eq!(counts, Some((-2, vec![1, 3, 0, 2])));
-        assert_eq!(dense(&[span(0, 2)], &[1]), None);
-        assert_eq!(dense(&[], &[]), Some((0, vec![])));
-    }
-}
+mod tests;

@@ -21,6 +21,38 @@ pub(super) struct PartialSuccess {
     pub(super) error_message: String,
 }
 
+/// What a receiver says that takes nothing (`google/rpc/status.proto`).
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Status {
+    #[prost(string, tag = "2")]
+    pub(super) message: String,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) details: Vec<Any>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Any {
+    #[prost(string, tag = "1")]
+    pub(super) type_url: String,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) value: bytes::Bytes,
+}
+
+/// When a receiver wants to be asked again (`google/rpc/error_details.proto`).
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    pub(super) retry_delay: Option<Delay>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(super) struct Delay {
+    #[prost(int64, tag = "1")]
+    pub(super) seconds: i64,
+    #[prost(int32, tag = "2")]
+    pub(super) nanos: i32,
+}
+
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct ResourceMetrics {
     #[prost(message, optional, tag = "1")]
@@ -155,8 +187,13 @@ pub(super) struct HistogramDataPoint {
     pub(super) bucket_counts: Vec<u64>,
     #[prost(double, repeated, tag = "7")]
     pub(super) explicit_bounds: Vec<f64>,
+    #[prost(message, repeated, tag = "8")]
+    pub(super) exemplars: Vec<Exemplar>,
     #[prost(message, repeated, tag = "9")]
     pub(super) attributes: Vec<KeyValue>,
+    /// As for numbers.
+    #[prost(uint32, tag = "10")]
+    pub(super) flags: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -187,6 +224,11 @@ pub(super) struct ExponentialDataPoint {
     pub(super) positive: Option<Buckets>,
     #[prost(message, optional, tag = "9")]
     pub(super) negative: Option<Buckets>,
+    /// As for numbers.
+    #[prost(uint32, tag = "10")]
+    pub(super) flags: u32,
+    #[prost(message, repeated, tag = "11")]
+    pub(super) exemplars: Vec<Exemplar>,
     #[prost(double, tag = "14")]
     pub(super) zero_threshold: f64,
 }

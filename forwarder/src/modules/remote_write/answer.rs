@@ -7,10 +7,8 @@ use http::HeaderMap;
 use super::WireVersion;
 use crate::block::Counts;
 use crate::module::{Parcel, SendError, Verdict};
-use crate::modules::retry_after::retry_after;
+use crate::modules::web::retry_after;
 
-/// Bytes of an answer's body that are read: its first line says why.
-pub(super) const BODY_BYTES_MAX: usize = 256;
 /// What 2.0 receivers confirm.
 const WRITTEN: [&str; 3] = [
     "x-prometheus-remote-write-samples-written",
@@ -59,14 +57,14 @@ impl Answer {
         retry_on_http_429: bool,
     ) -> Verdict {
         match self.status {
-            200..300 if version == WireVersion::V1 => {
-                Verdict::Delivered { not_written: Counts::default() }
-            }
+            200..300 if version == WireVersion::V1 => Verdict::DELIVERED,
             200..300 => match self.written {
-                Some(written) => Verdict::Delivered { not_written: parcel.counts.without(written) },
-                None if parcel.counts.is_empty() => {
-                    Verdict::Delivered { not_written: Counts::default() }
+                Some(written) => {
+                    let not_written = parcel.counts.without(written);
+                    let remark = (!not_written.is_empty()).then(|| confirmed(written, parcel));
+                    Verdict::Delivered { not_written, remark }
                 }
+                None if parcel.counts.is_empty() => Verdict::DELIVERED,
                 None => Verdict::Refused { why: SendError::Unconfirmed },
             },
             500.. => Verdict::Retry { after: self.retry_after, why: self.into_error() },
@@ -82,6 +80,20 @@ impl Answer {
         let Answer { status: code, status_text: status, body, retry_after: after, .. } = self;
         SendError::Status { status, code, body, after }
     }
+}
+
+/// What a 2.0 receiver left out, for the log.
+fn confirmed(written: Counts, parcel: &Parcel) -> String {
+    let sent = parcel.counts;
+    format!(
+        "it wrote {} of {} samples, {} of {} histograms, {} of {} exemplars",
+        written.samples,
+        sent.samples,
+        written.histograms,
+        sent.histograms,
+        written.exemplars,
+        sent.exemplars
+    )
 }
 
 /// What a 2.0 receiver says that it wrote: nothing if it sends none of the headers. One that is
@@ -124,7 +136,9 @@ mod tests {
         let parcel =
             Parcel { bytes: Bytes::new(), format, counts, families: 0, attempt: 0, part: 0 };
         let got = match answer(status, headers).judge(version, &parcel, true) {
-            Verdict::Delivered { not_written } => format!("delivered but {}", not_written.total()),
+            Verdict::Delivered { not_written, .. } => {
+                format!("delivered but {}", not_written.total())
+            }
             Verdict::Retry { after, .. } => format!("retry after {after:?}"),
             Verdict::Refused { why } => format!("refused: {why}"),
             Verdict::OtherFormat { .. } => "other format".to_owned(),

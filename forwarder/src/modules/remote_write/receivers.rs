@@ -66,9 +66,16 @@ impl Receivers {
         Receiver { at, url: &self.urls[at] }
     }
 
-    /// A receiver did not answer, or not well.
-    pub(super) fn failed(&self, at: usize, now: Moment) {
-        self.alone_until[at].store(now.after(LEFT_ALONE).0, Ordering::Relaxed);
+    /// A receiver did not answer, or not well; it may have asked for so much time.
+    pub(super) fn failed(&self, at: usize, now: Moment, asked: Option<Duration>) {
+        let alone = asked.unwrap_or_default().max(LEFT_ALONE);
+        self.alone_until[at].store(now.after(alone).0, Ordering::Relaxed);
+    }
+
+    /// Whether another one than the one that failed can be asked at once.
+    pub(super) fn another_is_well(&self, now: Moment) -> bool {
+        let well = |until: &AtomicU64| until.load(Ordering::Relaxed) <= now.0;
+        self.choice != Choice::BySeries && self.alone_until.iter().any(well)
     }
 }
 
@@ -85,20 +92,33 @@ mod tests {
         let receivers = Receivers::new(urls(), Choice::FirstThatWorks);
         let at = |second: u64| Moment(1 + second * 1_000_000_000);
         assert_eq!(receivers.choose(0, at(0)).url, "a");
-        receivers.failed(0, at(0));
+        receivers.failed(0, at(0), None);
         assert_eq!(receivers.choose(0, at(1)).url, "b");
-        receivers.failed(1, at(1));
-        receivers.failed(2, at(2));
+        receivers.failed(1, at(1), None);
+        receivers.failed(2, at(2), None);
         assert_eq!(receivers.choose(0, at(3)).url, "a");
-        receivers.failed(0, at(3));
+        receivers.failed(0, at(3), None);
         assert_eq!(receivers.choose(0, at(4)).url, "b");
         assert_eq!(receivers.choose(0, at(40)).url, "a");
     }
 
     #[test]
+    fn one_that_asked_for_time_has_it_while_another_is_well() {
+        let receivers = Receivers::new(urls(), Choice::FirstThatWorks);
+        let at = |second: u64| Moment(1 + second * 1_000_000_000);
+        receivers.failed(0, at(0), Some(Duration::from_secs(120)));
+        assert!(receivers.another_is_well(at(1)));
+        assert_eq!(receivers.choose(0, at(60)).url, "b");
+        receivers.failed(1, at(60), None);
+        receivers.failed(2, at(60), None);
+        assert!(!receivers.another_is_well(at(61)));
+        assert_eq!(receivers.choose(0, at(121)).url, "a");
+    }
+
+    #[test]
     fn load_is_spread_over_those_that_do_not_fail() {
         let receivers = Receivers::new(urls(), Choice::InTurn);
-        receivers.failed(1, Moment(1));
+        receivers.failed(1, Moment(1), None);
         let asked: Vec<&str> = (0..6).map(|_| receivers.choose(0, Moment(2)).url).collect();
         assert_eq!(asked, ["a", "c", "c", "a", "c", "c"]);
     }
@@ -106,7 +126,7 @@ mod tests {
     #[test]
     fn what_belongs_to_one_goes_to_no_other() {
         let receivers = Receivers::new(urls(), Choice::BySeries);
-        receivers.failed(1, Moment(1));
+        receivers.failed(1, Moment(1), None);
         let asked: Vec<&str> = (0..4).map(|part| receivers.choose(part, Moment(2)).url).collect();
         assert_eq!(asked, ["a", "b", "c", "a"]);
     }

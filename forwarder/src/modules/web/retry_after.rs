@@ -5,10 +5,10 @@ use std::time::Duration;
 use http::{HeaderMap, header};
 
 /// A receiver that asks for more is asked again after this: nobody is left alone for ever.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+pub(in crate::modules) const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// Seconds, or a date. `unix_ms` is now, in milliseconds.
-pub(super) fn retry_after(headers: &HeaderMap, unix_ms: i64) -> Option<Duration> {
+pub(in crate::modules) fn retry_after(headers: &HeaderMap, unix_ms: i64) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let asked = match text.parse::<u64>() {
