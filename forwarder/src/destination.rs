@@ -12,11 +12,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::join_all;
 use kit::Clock;
 use tokio::runtime::Handle;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{error, warn};
 
 use crate::config::DestinationConfig;
 use crate::dead_letters::DeadLetters;
@@ -34,6 +35,10 @@ use crate::sender::{Before, Sender};
 use crate::shard::{Outlet, Shard};
 
 pub(crate) use backlog::{FormerLogs, Stored};
+
+/// Senders that are told to give up do so at once, and logs of former times are closed in less
+/// time. Longer than this only a folder takes that cannot be looked at: the end does not wait for it.
+const GIVING_UP_WITHIN: Duration = Duration::from_secs(25);
 
 /// What feeds one module.
 pub(crate) struct Destination {
@@ -59,12 +64,13 @@ pub(crate) struct Destination {
     pub(crate) ended: CancellationToken,
     /// Told when the destination takes no more samples.
     pub(crate) stopping: CancellationToken,
-    /// Whether a block was left on disk at the end: none behind it is sent either.
+    /// Whether a block was left at the end: none behind it is sent either.
     pub(crate) left: AtomicBool,
-    /// By part. A lock, because resharding exchanges senders; held for that.
-    sending: Mutex<Vec<Sending>>,
-    /// The one who sends what was found on disk.
-    backlog: TaskTracker,
+    /// By part: what the next senders wait for. A lock, because resharding exchanges senders; held
+    /// for that.
+    before: Mutex<Vec<Option<Before>>>,
+    /// All who send: those of every set of shards, and the one who sends what was found on disk.
+    senders: TaskTracker,
     shards: AtomicUsize,
     tasks: Handle,
 }
@@ -76,13 +82,6 @@ pub(crate) struct Common<'f> {
     /// The thread of their log.
     pub(crate) keeper: Option<&'f Keeper>,
     pub(crate) families: &'f Arc<SeenFamilies>,
-}
-
-/// Who sends to one receiver.
-struct Sending {
-    senders: TaskTracker,
-    /// What the next senders wait for.
-    before: Option<Before>,
 }
 
 // === impl Destination ===
@@ -99,7 +98,6 @@ impl Destination {
         let ledger = before.map_or_else(Arc::default, |before| Arc::clone(&before.ledger));
         let queue = queue_of(&config, &ledger, common.keeper, common.clock);
         let delivery = &config.delivery;
-        let sending = (0..config.parts).map(|_| Sending::default()).collect();
         Arc::new(Destination {
             module,
             ledger,
@@ -116,8 +114,8 @@ impl Destination {
             ended: CancellationToken::new(),
             stopping: CancellationToken::new(),
             left: AtomicBool::new(false),
-            sending: Mutex::new(sending),
-            backlog: TaskTracker::new(),
+            before: Mutex::new(vec![None; config.parts]),
+            senders: TaskTracker::new(),
             shards: AtomicUsize::new(0),
             tasks: common.tasks.clone(),
             config,
@@ -144,20 +142,22 @@ impl Destination {
         stored: Option<(Stored, FormerLogs)>,
         before: Option<&Arc<Self>>,
     ) {
-        let before = before.map(|before| Before::Ended(before.ended.clone()));
+        let ended = before.map(|before| before.ended.clone());
+        let before = ended.clone().map(Before::Ended);
         if let Some(stored) = stored {
             let sent: Vec<_> = (0..self.config.parts).map(|_| CancellationToken::new()).collect();
             if self.keeps_order() {
-                for (part, sent) in self.sending().iter_mut().zip(&sent) {
-                    part.before = Some(Before::Ended(sent.clone()));
-                }
+                let sent = sent.iter().map(|sent| Some(Before::Ended(sent.clone())));
+                *self.before() = sent.collect();
             }
             let backlog = backlog::send(Arc::clone(self), stored, before, sent);
-            self.backlog.spawn_on(backlog, &self.tasks);
+            self.senders.spawn_on(backlog, &self.tasks);
         } else {
-            self.sending().iter_mut().for_each(|part| part.before.clone_from(&before));
+            self.before().fill(before);
+            if let Some(ended) = ended {
+                self.tasks.spawn(Arc::clone(self).give_up_disk_of(ended));
+            }
         }
-        self.backlog.close();
         if let Some(plan) = self.config.metadata {
             self.tasks.spawn(metadata::keep_sending(Arc::downgrade(self), plan));
         }
@@ -176,26 +176,22 @@ impl Destination {
         finish: &CancellationToken,
     ) {
         self.shards.store(lanes.len(), Ordering::Relaxed);
-        let mut sending = self.sending();
-        // In no order the new senders are beside those before.
-        let next = |part: &Sending| match self.keeps_order() {
-            true => TaskTracker::new(),
-            false => part.senders.clone(),
-        };
-        let next: Vec<TaskTracker> = sending.iter().map(next).collect();
+        let mut before = self.before();
+        let sets: Vec<TaskTracker> = before.iter().map(|_| TaskTracker::new()).collect();
         for (outlet, seals) in lanes {
             let part = outlet.part;
             let (destination, finish) = (Arc::clone(self), finish.clone());
-            let before = sending[part].before.clone();
-            let sender = Sender { destination, outlet, seals, finish, before };
-            next[part].spawn_on(sender.run(), &self.tasks);
+            let sender =
+                Sender { destination, outlet, seals, finish, before: before[part].clone() };
+            let sending = sets[part].track_future(sender.run());
+            self.senders.spawn_on(sending, &self.tasks);
         }
-        for (part, senders) in sending.iter_mut().zip(next) {
-            senders.close();
-            if self.keeps_order() {
-                part.before = Some(Before::Shards(senders.clone()));
-            }
-            part.senders = senders;
+        for set in &sets {
+            set.close();
+        }
+        // In no order the next senders are beside these.
+        if self.keeps_order() {
+            *before = sets.into_iter().map(|set| Some(Before::Shards(set))).collect();
         }
     }
 
@@ -224,21 +220,47 @@ impl Destination {
     /// trouble.
     pub(crate) async fn finish(&self, deadline: Duration) {
         self.stopping.cancel();
-        let mut senders: Vec<TaskTracker> =
-            self.sending().iter().map(|part| part.senders.clone()).collect();
-        senders.push(self.backlog.clone());
-        let ended = || join_all(senders.iter().map(TaskTracker::wait));
-        if tokio::time::timeout(deadline, ended()).await.is_err() {
-            self.abandoned.cancel();
-            ended().await;
+        self.senders.close();
+        tokio::select! {
+            () = self.senders.wait() => return,
+            () = self.abandoned.cancelled() => {}
+            () = sleep(deadline) => {}
+        }
+        self.abandoned.cancel();
+        if timeout(GIVING_UP_WITHIN, self.senders.wait()).await.is_err() {
+            let (destination, senders) = (&self.config.name, self.senders.len());
+            error!(%destination, senders, "senders that do not come back are left");
         }
     }
 
-    /// Lets a successor begin: the log, if there is one, is closed.
+    /// Books what is still queued, and lets a successor begin: the log, if there is one, is closed.
     pub(crate) fn end(&self) {
         self.shards.store(0, Ordering::Relaxed);
         self.abandoned.cancel();
+        let former = self.former().clone();
+        let lost = former.iter().chain([&self.queue]).map(|queue| {
+            queue.leave(); // the log's thread has done so, unless it hangs
+            queue.stopped()
+        });
+        let lost: u64 = lost.sum();
+        if lost > 0 {
+            let destination = &self.config.name;
+            error!(%destination, lost, "samples were still queued at the end");
+        }
         self.ended.cancel();
+    }
+
+    /// A destination in memory finds nothing of what the one before has left on disk.
+    async fn give_up_disk_of(self: Arc<Destination>, before: CancellationToken) {
+        tokio::select! {
+            () = before.cancelled() => {}
+            () = self.ended.cancelled() => return, // whoever comes then may find it
+        }
+        let lost = self.ledger.give_up_left().total();
+        if lost > 0 {
+            let destination = &self.config.name;
+            warn!(%destination, lost, "samples stay on disk: the queue is in memory now");
+        }
     }
 
     /// How many shards send now.
@@ -263,8 +285,8 @@ impl Destination {
         self.former.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sending(&self) -> MutexGuard<'_, Vec<Sending>> {
-        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+    fn before(&self) -> MutexGuard<'_, Vec<Option<Before>>> {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -283,13 +305,5 @@ fn queue_of(
 impl std::fmt::Debug for Destination {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Destination({})", self.config.name)
-    }
-}
-
-// === impl Sending ===
-
-impl Default for Sending {
-    fn default() -> Sending {
-        Sending { senders: TaskTracker::new(), before: None }
     }
 }

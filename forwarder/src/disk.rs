@@ -12,6 +12,7 @@
 mod cursor;
 mod former;
 mod keeper;
+mod place;
 mod record;
 mod segment;
 #[cfg(test)]
@@ -29,7 +30,7 @@ use crate::ledger::Reason;
 use crate::queue::Origin;
 use cursor::Cursor;
 use record::Header;
-use segment::{Located, Segment};
+use segment::{Located, Segment, is_same};
 
 pub(crate) use former::former_logs;
 pub(crate) use keeper::{DiskStats, Keeper, KeeperConfig, Opened, ReadError, Reader, Use};
@@ -38,6 +39,9 @@ pub(crate) use keeper::{DiskStats, Keeper, KeeperConfig, Opened, ReadError, Read
 const LOCK_FILE: &str = "lock";
 /// A segment with nothing left in it is kept to be written to below this size.
 const KEPT_BYTES: u64 = 1024 * 1024;
+/// Where blocks may get too old, a segment is written for this part of that time: blocks go with
+/// the last of their segment.
+const SEGMENTS_AN_AGE: i64 = 8;
 
 /// How a log keeps itself within bounds.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,19 +62,28 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(crate) struct Log {
     folder: PathBuf,
+    /// The folder, open: another one may take its place.
+    home: File,
     limits: Limits,
     segments: VecDeque<OpenSegment>,
     readers: BTreeMap<String, Cursor>,
     next_sequence: u64,
     /// Samples of every kind ever appended.
     appended: u64,
-    /// After a failed sync nobody knows what of the segment is on the disk.
+    /// The last segment gets no more: it is old, or nobody knows what of it is on the disk.
     begin_another: bool,
+    /// When blocks of the last segment were first looked at.
+    began_ms: Option<i64>,
     /// Whether the last block found no room.
     refused: bool,
+    /// Whether somebody asks for syncs.
+    syncs: bool,
+    /// What is gone and nobody has been told of yet.
+    forgotten: Option<Forgotten>,
     /// Others may read it too, and nobody writes.
     is_former: bool,
-    /// Segments of a former log that are of no use to its reader any more.
+    /// Segments that are of no use any more, and are there still: in a former log others may want
+    /// them, else they could not be removed.
     passed: VecDeque<OpenSegment>,
     /// Holds the lock.
     _lock: File,
@@ -128,6 +141,16 @@ pub(crate) enum AppendError {
     /// The file system refused.
     #[error("append to {path}")]
     Write { path: PathBuf, source: io::Error },
+    /// The log must be opened anew.
+    #[error("append to {path}: what was there is gone")]
+    Vanished { path: PathBuf },
+}
+
+/// What is known of a log that vanished.
+#[derive(Debug)]
+pub(crate) struct Vanished {
+    home: File,
+    next_sequence: u64,
 }
 
 #[derive(Debug)]
@@ -171,11 +194,15 @@ impl Log {
             next_sequence: last.map_or(1, |record| record.header.sequence + 1),
             appended: last.map_or(0, |r| r.header.before + r.header.counts.total()),
             folder: folder.to_path_buf(),
+            home: File::open(folder)?,
             limits,
             segments,
             readers: BTreeMap::new(),
             begin_another: false,
+            began_ms: None,
             refused: false,
+            syncs: true,
+            forgotten: None,
             is_former: false,
             passed: VecDeque::new(),
             _lock: lock,
@@ -194,6 +221,7 @@ impl Log {
     }
 
     fn try_append(&mut self, block: &Block, origin: Origin) -> Result<u64, AppendError> {
+        self.check_is_there()?;
         self.check_free_space(block.bytes.len() as u64)?;
         let full = |segment: &OpenSegment| segment.file.bytes >= self.limits.segment_bytes;
         if self.begin_another || self.segments.back().is_none_or(full) {
@@ -202,7 +230,8 @@ impl Log {
             let created = Segment::create(&self.folder, self.next_sequence);
             let file = created.map_err(|source| self.write_error(source))?;
             self.segments.push_back(OpenSegment { file, records: VecDeque::new() });
-            self.begin_another = false;
+            (self.begin_another, self.began_ms) = (false, None);
+            self.close_all_but(None);
         }
         let header = Header::of(block, self.next_sequence, self.appended, origin);
         let segment = self.segments.back_mut().expect("a segment was just made sure of");
@@ -210,6 +239,7 @@ impl Log {
             Ok(offset) => segment.records.push_back(Located { header, offset }),
             Err(source) => return Err(self.write_error(source)),
         }
+        segment.file.is_unsynced = self.syncs;
         self.next_sequence += 1;
         self.appended += block.counts.total();
         Ok(header.sequence)
@@ -219,77 +249,56 @@ impl Log {
     ///
     /// # Errors
     /// When reading fails.
-    pub(crate) fn read(&self, sequence: u64) -> io::Result<Option<Block>> {
+    pub(crate) fn read(&mut self, sequence: u64) -> io::Result<Option<Block>> {
         match self.record_from(sequence) {
-            Some((segment, located)) if located.header.sequence == sequence => {
-                segment.file.read(&located)
+            Some((at, located)) if located.header.sequence == sequence => {
+                self.close_all_but(Some(at));
+                self.segments[at].file.read(&located)
             }
             _ => Ok(None),
         }
     }
 
-    /// The records that `reader` has not acknowledged, in order, and how many samples were held
-    /// by records among them that are missing.
-    pub(crate) fn waiting(&self, reader: &str) -> (Vec<Waits>, u64) {
-        let Some(cursor) = self.readers.get(reader) else { return (Vec::new(), 0) };
-        let (mut waiting, mut missing) = (Vec::new(), 0);
-        let mut expected = cursor.samples_before;
-        let records = self.segments.iter().flat_map(|segment| segment.records.iter());
-        for Located { header, .. } in records.filter(|r| r.header.sequence >= cursor.next()) {
-            missing += header.before.saturating_sub(expected);
-            expected = header.before + header.counts.total();
-            if !cursor.is_done(header.sequence) {
-                waiting.push(Waits {
-                    sequence: header.sequence,
-                    origin: header.origin,
-                    counts: header.counts,
-                    bytes: u64::from(header.payload_bytes),
-                    newest_ms: header.newest_ms,
-                });
-            }
-        }
-        (waiting, missing)
+    /// Whether there is a record of this sequence.
+    pub(crate) fn has(&self, sequence: u64) -> bool {
+        self.record_from(sequence).is_some_and(|(_, found)| found.header.sequence == sequence)
     }
 
-    /// `reader` is done with these: delivered, or dropped for good. Saved before it returns.
+    /// Forgets what the caps no longer allow; [`Log::take_forgotten`] says what is gone.
     ///
     /// # Errors
-    /// When the place cannot be written: the blocks may come again after a restart.
-    pub(crate) fn acknowledge(&mut self, reader: &str, sequences: &[u64]) -> io::Result<()> {
-        let Some(cursor) = self.readers.get_mut(reader) else { return Ok(()) };
-        sequences.iter().for_each(|sequence| cursor.done(*sequence));
-        let next = cursor.next();
-        let samples_before = self.samples_before(next);
-        if let Some(cursor) = self.readers.get_mut(reader) {
-            cursor.samples_before = samples_before;
-            cursor.save()?;
-        }
-        if self.is_former { Ok(()) } else { self.remove_finished() }
-    }
-
-    /// Forgets what the caps no longer allow; says what is gone.
-    ///
-    /// # Errors
-    /// When a file cannot be removed.
-    pub(crate) fn trim(&mut self, now_ms: i64) -> io::Result<Option<Forgotten>> {
-        let mut forgotten = None;
-        if self.is_former {
-            self.remove_finished_by_all()?;
-        }
+    /// When a file cannot be removed, or a place not be written. It is tried again the next time.
+    pub(crate) fn trim(&mut self, now_ms: i64) -> io::Result<()> {
+        let mut trimmed = self.remove_passed();
         let records = |log: &Log| log.segments.iter().map(|one| one.records.len()).sum::<usize>();
         while self.segments.len() > 1
             && (self.bytes() > self.limits.bytes_max || records(self) > self.limits.records_max)
         {
-            forgotten = self.forget_oldest(Reason::QueueFull)?.or(forgotten);
+            trimmed = trimmed.and(self.forget_oldest(Reason::QueueFull));
         }
         let oldest_ms = now_ms.saturating_sub(self.limits.age_ms_max);
         let aged = |segment: &OpenSegment| {
             segment.records.iter().all(|record| record.header.newest_ms < oldest_ms)
         };
-        while self.segments.len() > 1 && self.segments.front().is_some_and(aged) {
-            forgotten = self.forget_oldest(Reason::TooOld)?.or(forgotten);
+        // The last one may be empty: it is to be written to.
+        while self.segments.front().is_some_and(aged)
+            && (self.segments.len() > 1 || !self.segments[0].records.is_empty())
+        {
+            trimmed = trimmed.and(self.forget_oldest(Reason::TooOld));
         }
-        Ok(forgotten)
+        if self.segments.back().is_some_and(|last| !last.records.is_empty()) {
+            // Clocks may be set back.
+            let began_ms = self.began_ms.map_or(now_ms, |began_ms| began_ms.min(now_ms));
+            self.began_ms = Some(began_ms);
+            let age_ms = now_ms.saturating_sub(began_ms);
+            self.begin_another |= age_ms >= self.limits.age_ms_max / SEGMENTS_AN_AGE;
+        }
+        trimmed
+    }
+
+    /// What is gone that was not told yet.
+    pub(crate) fn take_forgotten(&mut self) -> Option<Forgotten> {
+        self.forgotten.take()
     }
 
     /// Makes everything so far survive a loss of power.
@@ -299,20 +308,40 @@ impl Log {
     /// block begins another segment.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         let Log { segments, readers, .. } = self;
-        let synced = segments.back().map_or(Ok(()), |segment| segment.file.sync());
+        let synced = segments.iter_mut().try_for_each(|segment| segment.file.sync());
         let synced = synced.and_then(|()| readers.values().try_for_each(Cursor::sync));
-        self.begin_another |= synced.is_err();
+        if synced.is_err() {
+            // The system takes for written what it could not write: asking again says nothing.
+            segments.iter_mut().for_each(|segment| segment.file.is_unsynced = false);
+            self.begin_another = true;
+        }
+        self.close_all_but(None);
         synced
+    }
+
+    /// Nobody will ask for a sync.
+    pub(crate) fn never_syncs(&mut self) {
+        self.syncs = false;
+    }
+
+    /// Ends a log that vanished: what its successor must know.
+    pub(crate) fn vanish(self) -> Vanished {
+        Vanished { home: self.home, next_sequence: self.next_sequence }
+    }
+
+    /// Goes on from one that vanished: no sequence of it is given again. Whether it is the same
+    /// log, of which only a part is gone.
+    ///
+    /// # Errors
+    /// When the file system does not say.
+    pub(crate) fn follow(&mut self, vanished: &Vanished) -> io::Result<bool> {
+        self.next_sequence = self.next_sequence.max(vanished.next_sequence);
+        is_same(&self.folder, &vanished.home)
     }
 
     /// Bytes of all segments.
     pub(crate) fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.file.bytes).sum()
-    }
-
-    /// The sequence before which `reader` is done with everything.
-    pub(crate) fn place(&self, reader: &str) -> u64 {
-        self.readers.get(reader).map_or(0, Cursor::next)
     }
 
     /// The sequence of the newest block that was ever written; 0 if there was none.
@@ -326,40 +355,25 @@ impl Log {
         records.map(|record| record.header.origin.set).max()
     }
 
-    fn add_reader(&mut self, name: &str, recovery: &mut Recovery) -> io::Result<()> {
-        let path = self.folder.join(format!("{name}.cursor"));
-        let known = path.exists();
-        let first = self.segments.iter().flat_map(|segment| segment.records.iter()).next();
-        let oldest = first.map_or(self.next_sequence, |record| record.header.sequence);
-        let start = if known { oldest } else { self.next_sequence };
-        let (mut cursor, starts_anew) = Cursor::open(&path, start)?;
-        if starts_anew {
-            cursor.samples_before = self.samples_before(start);
-            cursor.save()?;
-        }
-        if starts_anew && known {
-            recovery.damaged_cursors.push(name.to_owned());
-        }
-        // A sequence that was acknowledged is never given again, even if its record was torn off.
-        self.next_sequence = self.next_sequence.max(cursor.end());
-        self.appended = self.appended.max(cursor.samples_before);
-        self.readers.insert(name.to_owned(), cursor);
-        Ok(())
-    }
-
-    /// Samples that the log held before `sequence`.
-    fn samples_before(&self, sequence: u64) -> u64 {
-        self.record_from(sequence).map_or(self.appended, |(_, record)| record.header.before)
-    }
-
-    /// The first record at or after `sequence`.
-    fn record_from(&self, sequence: u64) -> Option<(&OpenSegment, Located)> {
-        let ends_before = |segment: &OpenSegment| {
-            segment.records.back().is_none_or(|record| record.header.sequence < sequence)
+    /// The first record at or after `sequence`, and the number of its segment.
+    fn record_from(&self, sequence: u64) -> Option<(usize, Located)> {
+        let reaches = |segment: &OpenSegment| {
+            segment.records.back().is_some_and(|record| record.header.sequence >= sequence)
         };
-        let segment = self.segments.iter().find(|segment| !ends_before(segment))?;
-        let at = segment.records.partition_point(|record| record.header.sequence < sequence);
-        segment.records.get(at).map(|record| (segment, *record))
+        let at = self.segments.iter().position(reaches)?;
+        let records = &self.segments[at].records;
+        let first = records.partition_point(|record| record.header.sequence < sequence);
+        records.get(first).map(|record| (at, *record))
+    }
+
+    /// Closes all segments but this one, and the one that is written.
+    fn close_all_but(&mut self, read: Option<usize>) {
+        let last = self.segments.len().saturating_sub(1);
+        for (at, segment) in self.segments.iter_mut().enumerate() {
+            if at != last && Some(at) != read {
+                segment.file.close();
+            }
+        }
     }
 
     /// Removes the segments that every reader is done with; the one being written only when it is
@@ -372,31 +386,53 @@ impl Log {
                 && front.file.bytes < KEPT_BYTES
                 && (!self.refused || front.records.is_empty());
             if !done || kept {
-                return Ok(());
+                break;
             }
-            let front = self.segments.pop_front().expect("it was just looked at");
-            front.file.remove()?;
+            self.passed.extend(self.segments.pop_front());
+        }
+        self.remove_passed()
+    }
+
+    /// Removes the segments that are of no use any more.
+    fn remove_passed(&mut self) -> io::Result<()> {
+        if self.is_former {
+            return self.remove_finished_by_all();
+        }
+        while let Some(front) = self.passed.front() {
+            former::found(front.file.remove())?;
+            self.passed.pop_front();
         }
         Ok(())
     }
 
-    fn forget_oldest(&mut self, reason: Reason) -> io::Result<Option<Forgotten>> {
-        let Some(front) = self.segments.pop_front() else { return Ok(None) };
-        let Some(last) = front.records.back().copied() else {
-            return front.file.remove().map(|()| None);
-        };
-        let before = last.header.sequence + 1;
-        let samples_end = last.header.before + last.header.counts.total();
-        for cursor in self.readers.values_mut() {
-            cursor.skip_to(before);
-            cursor.samples_before = cursor.samples_before.max(samples_end);
-            cursor.save()?;
+    fn forget_oldest(&mut self, reason: Reason) -> io::Result<()> {
+        let Some(front) = self.segments.pop_front() else { return Ok(()) };
+        let last = front.records.back().copied();
+        self.passed.push_back(front);
+        let mut saved = Ok(());
+        if let Some(last) = last {
+            let before = last.header.sequence + 1;
+            self.forgotten = Some(Forgotten { before, reason });
+            let samples_end = last.header.before + last.header.counts.total();
+            for cursor in self.readers.values_mut() {
+                cursor.skip_to(before);
+                cursor.samples_before = cursor.samples_before.max(samples_end);
+                saved = saved.and(cursor.save());
+            }
         }
-        match self.is_former {
-            true => self.passed.push_back(front), // others may want it
-            false => front.file.remove()?,
+        saved.and(self.remove_passed())
+    }
+
+    /// Whether the folder and the segment that is written are where they were: what is written to
+    /// files that were removed is nowhere.
+    fn check_is_there(&self) -> Result<(), AppendError> {
+        let home = is_same(&self.folder, &self.home);
+        let last = || self.segments.back().map_or(Ok(true), |last| last.file.is_there());
+        match home.and_then(|home| Ok(home && last()?)) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(AppendError::Vanished { path: self.folder.clone() }),
+            Err(source) => Err(self.write_error(source)),
         }
-        Ok(Some(Forgotten { before, reason }))
     }
 
     fn check_free_space(&self, bytes: u64) -> Result<(), AppendError> {
@@ -446,17 +482,23 @@ fn open_segments(folder: &Path, recovery: &mut Recovery) -> io::Result<VecDeque<
     let mut segments = VecDeque::new();
     for (at, (_, path)) in paths.into_iter().enumerate() {
         match Segment::open(&path, at + 1 == count) {
-            Ok((file, found)) => {
+            Ok(Some((file, found))) => {
                 recovery.damaged_places += found.damaged_places;
                 segments.push_back(OpenSegment { file, records: found.records.into() });
             }
-            Err(_) => {
+            Ok(None) => {
                 let aside = path.with_extension("segment.unreadable");
                 match fs::rename(&path, &aside) {
                     Ok(()) => recovery.foreign_files.push(aside),
                     Err(gone) if gone.kind() == io::ErrorKind::NotFound => {} // by another reader
                     Err(failed) => return Err(failed),
                 }
+            }
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => {} // by another reader
+            // It may be readable in a moment, and what waits in it is sent then.
+            Err(failed) => {
+                let why = format!("open {}: {failed}", path.display());
+                return Err(io::Error::new(failed.kind(), why));
             }
         }
     }

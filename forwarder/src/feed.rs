@@ -35,6 +35,7 @@ use self::append::{Appender, Page};
 use self::plan::Form;
 use self::rules::LabelRules;
 use self::source::{KnownShapes, Notes, Planned};
+use self::thinning::Taken;
 use crate::block::{Counts, Encoding};
 use crate::config::DestinationConfig;
 use crate::destination::{Common, Destination, FormerLogs, Stored};
@@ -119,7 +120,11 @@ impl Feed {
         let mut stored = match &keeper {
             Some(keeper) => {
                 let before = configs.iter().filter_map(|config| before(&config.name));
-                let after = before.map(|before| before.ended.clone()).collect();
+                let ended = before.flat_map(|before| {
+                    let earlier = before.queue.keeper().map(Keeper::waits_for).unwrap_or_default();
+                    earlier.into_iter().chain([before.ended.clone()])
+                });
+                let after = ended.collect();
                 open_log(&members, keeper, &config, after, around)?
             }
             None => Vec::new(),
@@ -175,8 +180,8 @@ impl Feed {
     /// Takes no more samples; its members send what is queued for `deadline` at most, and drop the
     /// rest, or leave it on disk.
     pub(crate) async fn stop(&self, deadline: Duration) {
-        self.members.iter().for_each(|member| member.stopping.cancel());
         {
+            // Before anybody is told to stop: what is open now is sent as all else is.
             let mut shards = self.write_shards();
             shards.end();
             shards.current.clear();
@@ -353,13 +358,12 @@ impl BatchSink for Feed {
             if matches!(selection, Selection::None) {
                 continue;
             }
-            let is_scattered = self.config.parts > 1 || notes.is_large(samples.layout.len());
+            let is_scattered = self.config.parts > 1 || notes.is_large(samples);
             let (hash, count) = (notes.hash, shards.current.len());
             let scatter_over = (is_scattered && count > 1).then_some((count, self.config.parts));
             let too_soon = too_soon && !thinning::only_ends_series(samples);
             let max_interval = delivery.max_interval.filter(|_| !too_soon);
-            let changed = notes.changed(samples, batch.timestamp_ms, max_interval);
-            let planned = notes.planned(samples, selection, self, scatter_over);
+            let (planned, taken) = notes.planned(samples, selection, self, scatter_over);
             let page = Page {
                 samples,
                 plan: &planned.plan,
@@ -370,6 +374,7 @@ impl BatchSink for Feed {
                 stencil: planned.stencil.as_ref().map(|(stencil, _)| stencil),
             };
             let to = (hash, is_scattered);
+            let changed = max_interval.and_then(|span| Taken::changed(taken, &page, span));
             came += match changed {
                 _ if too_soon => self.thin_out(&page),
                 None => self.take(&page, planned, to, &shards.current),

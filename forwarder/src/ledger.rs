@@ -24,7 +24,8 @@ pub enum Reason {
     CustomBounds,
     /// An exemplar or histogram, and the destination is not to send them.
     NotWanted,
-    /// The queue was not empty in time when the process or the destination stopped.
+    /// The queue was not empty in time when the process or the destination stopped; or this is on
+    /// disk, and nobody looks for it there any more.
     Stopped,
     /// The block could not be read back.
     Damaged,
@@ -156,12 +157,14 @@ impl Ledger {
         self.account().left += counts;
     }
 
-    /// Nothing of what was left on disk is found there any more: it is somewhere else.
-    pub(crate) fn give_up_left(&self) {
+    /// Nothing of what was left on disk is found there any more: it is somewhere else. How much
+    /// that is.
+    pub(crate) fn give_up_left(&self) -> Counts {
         let mut account = self.account();
         let left = std::mem::take(&mut account.left);
         account.queued -= left;
         account.dropped[Reason::Stopped as usize] += left;
+        left
     }
 
     /// The account now, balanced.

@@ -29,17 +29,18 @@ mod view;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::future::pending;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use kit::Clock;
 use kit::metrics::SelfMetrics;
 use model::BatchSink;
 use tokio::runtime::Handle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
@@ -110,6 +111,8 @@ pub struct Forwarder {
     feeds: Mutex<Vec<(EntryId, Arc<Feed>)>>,
     /// Feeds on their way out.
     leaving: TaskTracker,
+    /// Told when the process has no more time for them.
+    hurry: CancellationToken,
     tasks: Handle,
     storage: PathBuf,
 }
@@ -138,6 +141,7 @@ impl Forwarder {
             destinations: Arc::clone(&destinations),
             feeds: Mutex::default(),
             leaving: TaskTracker::new(),
+            hurry: CancellationToken::new(),
             tasks: Handle::current(),
             storage,
         };
@@ -210,24 +214,20 @@ impl Forwarder {
         self.destinations.load().iter().map(|running| DestinationView::of(running)).collect()
     }
 
-    /// Takes no more samples; empties the queues for `deadline` at most. What is left then is
-    /// dropped and counted as stopped. Call it when no more batches come.
+    /// Takes no more samples; empties the queues for `deadline` at most, also of destinations that
+    /// are on their way out. What is left then is dropped and counted as stopped, or stays on disk.
+    /// Call it when no more batches come.
     pub async fn drained(&self, deadline: Duration) {
-        let running = self.destinations.load_full();
         let feeds: Vec<_> = self.feeds().iter().map(|(_, feed)| Arc::clone(feed)).collect();
         let stops = feeds.iter().map(|feed| feed.stop(deadline));
         self.leaving.close();
-        let leaving = tokio::time::timeout(deadline, self.leaving.wait());
-        let (_, _) = futures::future::join(join_all(stops), leaving).await;
-        for destination in running.iter() {
-            let lost = destination.ledger.balance().dropped(Reason::Stopped).total();
-            if lost > 0 {
-                tracing::error!(
-                    destination = %destination.config.name, lost,
-                    "samples were still queued at the end"
-                );
+        let leaving = async {
+            if timeout(deadline, self.leaving.wait()).await.is_err() {
+                self.hurry.cancel();
+                self.leaving.wait().await;
             }
-        }
+        };
+        join(join_all(stops), leaving).await;
     }
 
     fn start_feed(
@@ -275,11 +275,22 @@ impl Forwarder {
     /// Ends a feed. Somebody `goes_on` from its disk, if that takes what is queued.
     fn send_away(&self, feed: Arc<Feed>, goes_on: bool, unused: &CancellationToken) {
         info!(destination = %feed.names(), "ending");
-        let unused = unused.clone();
+        let (unused, hurry) = (unused.clone(), self.hurry.clone());
         let ended = async move {
-            unused.cancelled().await;
-            let leaves = goes_on && feed.members[0].may_leave_queue().await;
-            feed.stop(if leaves { HAND_OVER } else { LAST_FLUSH }).await;
+            let stopped = async {
+                unused.cancelled().await;
+                let leaves = goes_on && feed.members[0].may_leave_queue().await;
+                feed.stop(if leaves { HAND_OVER } else { LAST_FLUSH }).await;
+            };
+            let abandoned = async {
+                hurry.cancelled().await;
+                feed.members.iter().for_each(|member| member.abandoned.cancel());
+                pending::<()>().await;
+            };
+            tokio::select! {
+                () = stopped => {}
+                () = abandoned => {}
+            }
         };
         self.leaving.spawn_on(ended, &self.tasks);
     }

@@ -74,6 +74,8 @@ struct Delivery {
     last_good: Option<Instant>,
     last_good_unix_ms: Option<i64>,
     last_error: Option<LastError>,
+    /// Whether nothing arrived since the last failure. Times do not tell: the clock may be set back.
+    is_failing: bool,
     /// The receiver asked for rest, or the backoff did.
     waiting_until: Option<Instant>,
 }
@@ -122,6 +124,7 @@ impl Meters {
         self.delivery(|delivery| {
             delivery.last_good = Some(Instant::now());
             delivery.last_good_unix_ms = Some(unix_ms);
+            delivery.is_failing = false;
             delivery.waiting_until = None;
         });
     }
@@ -137,7 +140,10 @@ impl Meters {
     /// A try went wrong.
     pub(crate) fn failed(&self, why: &SendError, unix_ms: i64) {
         let message = Chain(why).to_string();
-        self.delivery(|delivery| delivery.last_error = Some(LastError { unix_ms, message }));
+        self.delivery(|delivery| {
+            delivery.last_error = Some(LastError { unix_ms, message });
+            delivery.is_failing = true;
+        });
     }
 
     /// Nothing is sent before this moment.
@@ -171,6 +177,11 @@ impl Meters {
     /// The last failure, and when a block last arrived (milliseconds since the epoch).
     pub(crate) fn history(&self) -> (Option<LastError>, Option<i64>) {
         self.delivery(|delivery| (delivery.last_error.clone(), delivery.last_good_unix_ms))
+    }
+
+    /// Whether nothing arrived since the last failure.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.delivery(|delivery| delivery.is_failing)
     }
 
     /// What was sent again, all tries counted.

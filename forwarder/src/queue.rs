@@ -1,9 +1,9 @@
 //! The queue of one destination: sealed blocks that wait, a lane a shard.
 //!
 //! What holds: within a lane blocks leave in the order in which they came, or the newest first if
-//! the destination wants that; what is in memory stays
-//! within the limits. A block whose bytes are on disk too gives up its place in memory first; one
-//! that is in memory alone is dropped, the oldest first, and counted.
+//! the destination wants that; what is in memory stays within the limits. A block whose bytes are
+//! on disk too gives up its place in memory first; one that is in memory alone is dropped, the
+//! oldest first, and counted.
 //! Not here: blocks that still grow (`shard.rs`), sending (`sender.rs`), files (`disk.rs`).
 
 mod state;
@@ -48,9 +48,13 @@ pub(crate) enum Order {
     NewestFirst,
 }
 
-/// One shard's place in the queue.
+/// One shard's place in the queue. It says itself whose blocks it holds: those that come when
+/// nobody sends them any more are still of that shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Lane(u64);
+pub(crate) struct Lane {
+    number: u64,
+    origin: Origin,
+}
 
 /// Whose blocks a lane holds, for a restart: shards of an older set send before those of a newer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -81,6 +85,8 @@ pub(crate) struct Queue {
     keeper: Option<Keeper>,
     /// The sequence on disk before which everything is delivered or dropped.
     place: AtomicU64,
+    /// Samples that were lost at the end.
+    stopped: AtomicU64,
 }
 
 /// What the queue holds just now.
@@ -181,8 +187,8 @@ impl Queue {
         clock: Arc<dyn Clock>,
         keeper: Option<Keeper>,
     ) -> Queue {
-        let place = AtomicU64::new(0);
-        Queue { state: Mutex::default(), limits, order, ledger, clock, keeper, place }
+        let (state, place, stopped) = Default::default();
+        Queue { state, limits, order, ledger, clock, keeper, place, stopped }
     }
 
     /// A new lane.
@@ -190,16 +196,9 @@ impl Queue {
         self.state().open_lane(origin)
     }
 
-    /// Removes a lane. What still waits in it is dropped as stopped; if the queue is durable it
-    /// stays for [`Queue::leave`].
+    /// Nobody takes from a lane any more. What still waits in it stays for [`Queue::leave`].
     pub(crate) fn close_lane(&self, lane: Lane) {
-        let mut state = self.state();
-        let left = state.close_lane(lane);
-        if self.keeper.is_none() {
-            for number in left {
-                state.drop_entry(number, Reason::Stopped, &self.ledger);
-            }
-        }
+        self.state().close_lane(lane);
     }
 
     /// Appends a block, whose first sample came at `since`, and makes room while the limits are
@@ -249,6 +248,9 @@ impl Queue {
     pub(crate) fn take_in(&self, found: impl Iterator<Item = (Lane, Found)>) {
         let (mut state, now) = (self.state(), self.clock.now());
         found.for_each(|(lane, one)| state.take_in(lane, now, &one));
+        if let Some((before, reason)) = state.was_forgotten {
+            state.forgotten(before, reason, &self.ledger); // since it was found
+        }
     }
 
     /// Who reads and writes the log, if there is one.
@@ -303,8 +305,14 @@ impl Queue {
         self.state().forgotten(before, reason, &self.ledger);
     }
 
-    /// The end: what is on disk is left there, the rest is dropped as stopped. How many samples
-    /// are left.
+    /// The log vanished, and of its sequences these are there: what is in memory is to be written
+    /// again, the rest is dropped as damaged. How many samples are.
+    pub(crate) fn look_for(&self, is_there: impl Fn(u64) -> bool) -> u64 {
+        self.state().look_for(is_there, &self.ledger)
+    }
+
+    /// The end, when nobody sends any more: what is on disk is left there, the rest is dropped as
+    /// stopped. How many samples are left.
     pub(crate) fn leave(&self) -> u64 {
         let mut state = self.state();
         let mut left = 0;
@@ -314,10 +322,16 @@ impl Queue {
                 left += entry.counts.total();
             } else {
                 self.ledger.lose(Reason::Stopped, entry.counts);
+                self.stopped.fetch_add(entry.counts.total(), Ordering::Relaxed);
             }
         }
         *state = State::default();
         left
+    }
+
+    /// Samples that were lost at the [end](Queue::leave).
+    pub(crate) fn stopped(&self) -> u64 {
+        self.stopped.load(Ordering::Relaxed)
     }
 
     /// How full the queue is, from 0 to 1: its memory, or the disk if that is fuller.

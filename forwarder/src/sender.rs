@@ -133,27 +133,28 @@ impl Sender {
         let began = Instant::now();
         match Delivery::new(&self.destination, *part, compressor).run(block).await {
             End::Done => queue.done(number),
-            End::Left(counts) if self.destination.is_durable() => {
+            End::Left(counts) => {
                 left.store(true, Ordering::Relaxed);
                 queue.give_back(number, counts);
                 return false;
-            }
-            End::Left(counts) => {
-                ledger.lose(Reason::Stopped, counts);
-                queue.done(number);
             }
         }
         meters.rates.sending(began.elapsed());
         true
     }
 
-    /// Reads a block that is on disk alone. A disk that refuses is asked a few times.
+    /// Reads a block that is on disk alone. A disk that refuses is asked a few times; one that
+    /// hangs, until everything is abandoned.
     async fn read(&self, sequence: u64) -> Result<Block, ReadError> {
         let Destination { abandoned, .. } = &*self.destination;
         let Some(keeper) = self.outlet.queue.keeper() else { return Err(ReadError::Closed) };
         let mut reads = 0;
         loop {
-            match keeper.read(sequence).await {
+            let read = tokio::select! {
+                read = keeper.read(sequence) => read,
+                () = abandoned.cancelled() => return Err(ReadError::Closed),
+            };
+            match read {
                 Err(ReadError::Io(_)) if reads < READS_MAX && !abandoned.is_cancelled() => {
                     reads += 1;
                     pause(READ_PAUSE, abandoned).await;

@@ -3,6 +3,7 @@
 
 mod delivery;
 mod durable;
+mod ending;
 mod policy;
 mod reload;
 mod remote_write;

@@ -73,9 +73,6 @@ impl DestinationView {
         let account = ledger.balance();
         let load = destination.load();
         let (last_error, last_delivery_ms) = meters.history();
-        let failing = last_error.as_ref().is_some_and(|error| {
-            last_delivery_ms.is_none_or(|delivered| delivered < error.unix_ms)
-        });
         let is_late = load.oldest.is_some_and(|waited| waited > LATE);
         let disk = DiskView::of(destination);
         let disk_fails = disk.as_ref().is_some_and(|disk| disk.failing);
@@ -94,7 +91,7 @@ impl DestinationView {
             last_delivery_ms,
             samples_per_s: meters.delivered_per_s(),
             disk,
-            alert: failing || is_late || disk_fails,
+            alert: meters.is_failing() || is_late || disk_fails,
         }
     }
 }

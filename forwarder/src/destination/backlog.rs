@@ -5,12 +5,13 @@
 //! and a set begins when the one before it has ended. So every series keeps its order. Where
 //! receivers have the series between them, that holds for each of them, and none waits for another.
 //! A destination that shared a log with others before, or shares one only now, has more than one:
-//! they are sent one after the other, the older one first.
+//! numbers of sets grow over all of them, so the oldest set goes first, wherever it is.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -44,8 +45,13 @@ pub(crate) struct FormerLogs {
     pub(crate) config: KeeperConfig,
 }
 
-/// Outlets for what waits in a log, by the set of shards that wrote it.
-struct Sets(Vec<Vec<Arc<Outlet>>>);
+/// Outlets for what a set of shards has left in a log. Sets that began in the same second, in
+/// different logs, are told apart by the time of their samples.
+struct Set {
+    number: u32,
+    newest_ms: i64,
+    outlets: Vec<Arc<Outlet>>,
+}
 
 /// Sends what is on disk when `before` has ended, and then tells `sent`, by part. A log that
 /// cannot be opened does not hold up what comes; what it is found to have later is sent beside it.
@@ -66,7 +72,7 @@ pub(crate) async fn send(
     // Only now everything is where the one before has left it.
     for mut log in former.open(&destination).into_iter().chain([current]) {
         let opened = tokio::select! {
-            opened = log.told.recv() => opened,
+            opened = log.told.recv() => opened.map(|opened| log.latest(opened)),
             () = abandoned.cancelled() => None,
         };
         if let Some(opened) = &opened {
@@ -82,12 +88,14 @@ pub(crate) async fn send(
             }
         }
     }
-    if failed.is_empty() && done.is_empty() {
+    // When all are open, what was left and is in none of them is nowhere.
+    let closed = AtomicUsize::new(failed.len() + done.len());
+    if closed.load(Ordering::Relaxed) == 0 {
         destination.ledger.give_up_left();
     }
-    found.sort_by_key(|(_, waiting)| waiting.first().map(|one| one.newest_ms));
-    let sets: Vec<Sets> =
-        found.iter().map(|(log, waiting)| log.take_in(&destination, waiting)).collect();
+    let sets = found.iter().flat_map(|(log, waiting)| log.take_in(&destination, waiting));
+    let mut sets: Vec<Set> = sets.collect();
+    sets.sort_by_key(|set| (set.number, set.newest_ms));
     let parts = sent.iter().enumerate().map(|(part, sent)| {
         let (destination, sets) = (&destination, &sets);
         async move {
@@ -98,11 +106,11 @@ pub(crate) async fn send(
     join_all(parts).await;
     done.extend(found.into_iter().map(|(log, _)| log));
     join_all(done.iter().filter_map(Stored::close)).await;
-    join_all(failed.into_iter().map(|log| send_later(&destination, log))).await;
+    join_all(failed.into_iter().map(|log| send_later(&destination, log, &closed))).await;
 }
 
-/// Sends what is in a log that could not be opened at first.
-async fn send_later(destination: &Arc<Destination>, mut log: Stored) {
+/// Sends what is in a log that could not be opened at first, as so many are still `closed`.
+async fn send_later(destination: &Arc<Destination>, mut log: Stored, closed: &AtomicUsize) {
     let opened = tokio::select! {
         opened = log.told.recv() => opened,
         () = destination.stopping.cancelled() => None,
@@ -110,7 +118,10 @@ async fn send_later(destination: &Arc<Destination>, mut log: Stored) {
     if let Some(opened) = opened {
         opened.book(&destination.ledger);
         if let Opened::Found { waiting, .. } = opened {
-            let sets = [log.take_in(destination, &waiting)];
+            if closed.fetch_sub(1, Ordering::Relaxed) == 1 {
+                destination.ledger.give_up_left();
+            }
+            let sets = log.take_in(destination, &waiting);
             let parts = 0..destination.config.parts;
             join_all(parts.map(|part| send_part(destination, &sets, part))).await;
         }
@@ -121,12 +132,12 @@ async fn send_later(destination: &Arc<Destination>, mut log: Stored) {
 }
 
 /// Sends what is for one receiver.
-async fn send_part(destination: &Arc<Destination>, sets: &[Sets], part: usize) {
-    let mut sets: Vec<&Vec<Arc<Outlet>>> = sets.iter().flat_map(|sets| &sets.0).collect();
+async fn send_part(destination: &Arc<Destination>, sets: &[Set], part: usize) {
+    let mut sets: Vec<&Set> = sets.iter().collect();
     if !destination.keeps_order() {
         sets.reverse();
     }
-    for outlets in sets {
+    for Set { outlets, .. } in sets {
         let (senders, finish) = (TaskTracker::new(), CancellationToken::new());
         finish.cancel(); // nothing more comes to these
         for outlet in outlets.iter().filter(|outlet| outlet.part == part) {
@@ -146,8 +157,16 @@ impl FormerLogs {
     fn open(self, destination: &Destination) -> Vec<Stored> {
         let FormerLogs { queues, config } = self;
         let reader = file_name(&destination.config.name);
+        let left = |failed: &io::Error| {
+            error!(
+                destination = %destination.config.name, error = %Chain(failed),
+                "what is left in a log of former times waits for the next start"
+            );
+        };
+        let former = former_logs(&queues, &reader, &config.folder);
+        let former = former.inspect_err(left).unwrap_or_default();
         let mut stored = Vec::new();
-        for folder in former_logs(&queues, &reader, &config.folder) {
+        for folder in former {
             let keeper = Keeper::default();
             let queue = destination.former_queue(&keeper);
             let config = KeeperConfig { folder, used: Use::Former, ..config.clone() };
@@ -156,10 +175,7 @@ impl FormerLogs {
                 Ok(told) => {
                     stored.extend(told.into_iter().map(|told| Stored::former(&queue, told)))
                 }
-                Err(failed) => error!(
-                    destination = %destination.config.name, error = %Chain(&failed),
-                    "what is left in a log of former times waits for the next start"
-                ),
+                Err(failed) => left(&failed),
             }
         }
         stored
@@ -179,9 +195,17 @@ impl Stored {
         Stored { queue: Arc::clone(queue), told, is_former: true }
     }
 
+    /// What the log's thread said last, if it has said more than this.
+    fn latest(&mut self, mut opened: Opened) -> Opened {
+        while let Ok(later) = self.told.try_recv() {
+            opened = later;
+        }
+        opened
+    }
+
     /// Takes what waits into the queue: all of it before any is sent, so that numbers grow as
     /// sequences do.
-    fn take_in(&self, destination: &Destination, waiting: &[Waits]) -> Sets {
+    fn take_in(&self, destination: &Destination, waiting: &[Waits]) -> Vec<Set> {
         let mut outlets: BTreeMap<Origin, Arc<Outlet>> = BTreeMap::new();
         for one in waiting {
             let outlet = || destination.outlet(&self.queue, one.origin);
@@ -194,16 +218,43 @@ impl Stored {
             let waited = Duration::from_millis(waited_ms);
             (outlets[&origin].lane, Found { sequence, counts, bytes, waited })
         }));
-        let mut sets: BTreeMap<u32, Vec<_>> = BTreeMap::new();
-        for (origin, outlet) in outlets {
-            sets.entry(origin.set).or_default().push(outlet);
+        let mut sets: BTreeMap<u32, Set> = BTreeMap::new();
+        for one in waiting {
+            let (number, newest_ms) = (one.origin.set, one.newest_ms);
+            sets.entry(number).or_insert_with(|| Set { number, newest_ms, outlets: Vec::new() });
         }
-        Sets(sets.into_values().collect())
+        for (origin, outlet) in outlets {
+            sets.entry(origin.set).and_modify(|set| set.outlets.push(outlet));
+        }
+        sets.into_values().collect()
     }
 
     /// The end of a log that nobody writes to any more.
     fn close(&self) -> Option<impl Future<Output = ()>> {
         let keeper = self.queue.keeper().filter(|_| self.is_former).cloned()?;
         Some(async move { keeper.close().await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kit::ManualClock;
+
+    use super::*;
+    use crate::queue::{Limits, Order};
+
+    #[tokio::test]
+    async fn a_log_that_could_be_opened_in_the_end_is_not_passed_over() {
+        let (samples_max, unwritten_for) = (u64::MAX, Duration::ZERO);
+        let (bytes_max, spill_bytes) = (u64::MAX, u64::MAX);
+        let limits = Limits { samples_max, bytes_max, spill_bytes, unwritten_for };
+        let (order, clock) = (Order::OldestFirst, ManualClock::at(0));
+        let queue = Arc::new(Queue::new(limits, order, Arc::default(), clock, None));
+        let (tell, told) = mpsc::channel(2);
+        let mut log = Stored::current(&queue, told);
+        tell.try_send(Opened::Failed).unwrap();
+        tell.try_send(Opened::Found { waiting: Vec::new(), missing: 0 }).unwrap();
+        let opened = log.told.recv().await.map(|opened| log.latest(opened));
+        assert!(matches!(opened, Some(Opened::Found { .. })), "{opened:?}");
     }
 }

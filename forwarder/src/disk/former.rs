@@ -18,14 +18,24 @@ use super::{LOCK_FILE, Limits, Log, OpenError, Recovery, lock};
 const CURSOR: &str = "cursor";
 
 /// The folders below `queues` in which `reader` has a place, but for its own.
-pub(crate) fn former_logs(queues: &Path, reader: &str, own: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(queues) else { return Vec::new() };
-    let folders = entries.flatten().map(|entry| entry.path());
+///
+/// # Errors
+/// When the file system does not say: there may be some.
+pub(crate) fn former_logs(queues: &Path, reader: &str, own: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(queues) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
     let cursor = format!("{reader}.{CURSOR}");
-    let mut former: Vec<PathBuf> =
-        folders.filter(|folder| folder != own && folder.join(&cursor).is_file()).collect();
+    let mut former = Vec::new();
+    for entry in entries {
+        let folder = entry?.path();
+        if folder != own && folder.join(&cursor).is_file() {
+            former.push(folder);
+        }
+    }
     former.sort();
-    former
+    Ok(former)
 }
 
 impl Log {
@@ -82,8 +92,8 @@ impl Log {
                 if front.records.back().is_some_and(|record| record.header.sequence >= place) {
                     return Ok(());
                 }
-                let front = segments.pop_front().expect("it was just looked at");
                 found(front.file.remove())?;
+                segments.pop_front();
             }
         }
         Ok(())
@@ -126,7 +136,7 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// Others may have removed it just before.
-fn found(removed: io::Result<()>) -> io::Result<()> {
+pub(super) fn found(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,

@@ -5,39 +5,39 @@
 //! the order in which blocks are sealed, so sequences on disk grow with them.
 //! What holds: nobody waits for a file but this thread. A disk that is full or refuses leaves
 //! blocks in memory; it is asked again every second, counted, and said once.
-//! Nothing to do costs nothing: the thread sleeps until somebody wakes it.
+//! Nothing to do costs nothing: the thread sleeps until somebody wakes it. When it has ended, or
+//! failed, nobody waits for it.
+//! Not here: what the thread does (`keeper/worker.rs`).
 
 mod report;
+#[cfg(test)]
+mod tests;
+mod worker;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kit::{Chain, Clock};
+use kit::Clock;
+use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::error;
 
-use super::{Limits, Log, OpenError, Recovery, Waits};
+use super::{Limits, Waits};
 use crate::block::{Block, Counts};
 use crate::config::Fsync;
 use crate::ledger::Ledger;
-use crate::queue::{Number, Numbers, Origin, Queue};
+use crate::queue::{Numbers, Queue};
+use worker::Worker;
 
-/// Between two tries of a disk that refused, two looks at caps, and two looks at a log in use.
-const TICK: Duration = Duration::from_secs(1);
-/// Between two looks whether a log is still in use: a reload waits for it.
-const IN_USE_TICK: Duration = Duration::from_millis(20);
-/// A log in use for longer is not a reload's: somebody else has it, and that is a failure.
-const IN_USE_PATIENCE: Duration = Duration::from_secs(10);
-/// For so long a log that is to be closed is waited for, if blocks are in memory alone.
-const LAST_PATIENCE: Duration = Duration::from_secs(15);
-/// Blocks written before readers are looked after again.
-const BATCH: usize = 64;
+/// Between two tries to read from a log that cannot be read for a reason that says nothing of it.
+const READ_TICK: Duration = Duration::from_secs(1);
 /// How long the end may take: what is in memory is written, and everything synced.
 const CLOSE_WITHIN: Duration = Duration::from_secs(20);
 
@@ -99,7 +99,7 @@ pub(crate) struct DiskStats {
     pub(crate) failures: AtomicU64,
     /// The sequence of the newest block.
     pub(crate) newest: AtomicU64,
-    /// Damage found: places in files, and cursors.
+    /// Damage found: places in files, cursors, and logs that vanished.
     pub(crate) damages: AtomicU64,
 }
 
@@ -124,6 +124,8 @@ struct Shared {
     word: Condvar,
     stats: DiskStats,
     numbers: Numbers,
+    /// Whom the thread waits for.
+    after: OnceLock<Vec<CancellationToken>>,
 }
 
 #[derive(Default)]
@@ -136,6 +138,8 @@ struct Inbox {
     writes: Vec<oneshot::Sender<bool>>,
     closing: Option<oneshot::Sender<()>>,
     is_closing: bool,
+    /// Nobody hears any more what is asked.
+    has_ended: bool,
 }
 
 struct Read {
@@ -143,26 +147,8 @@ struct Read {
     answer: oneshot::Sender<io::Result<Option<Block>>>,
 }
 
-/// What the thread owns.
-struct Worker {
-    /// The destinations, for people.
-    name: String,
-    config: KeeperConfig,
-    readers: Vec<Reader>,
-    clock: Arc<dyn Clock>,
-    shared: Arc<Shared>,
-    /// Added to the sets of shards of this process: those found are older.
-    first_set: u32,
-    /// Blocks up to this one are to be on disk.
-    write_up_to: Number,
-    /// Who wants everything on disk.
-    asked: Vec<oneshot::Sender<bool>>,
-    /// Set while the disk refuses: when to try again.
-    try_again: Option<Instant>,
-    unsynced: bool,
-    synced: Instant,
-    trimmed: Instant,
-}
+/// The end of the thread, however it comes: nobody is left waiting.
+struct End(Arc<Shared>);
 
 // === impl Keeper ===
 
@@ -178,20 +164,8 @@ impl Keeper {
         let (tell, told): (Vec<_>, Vec<_>) = readers.iter().map(|_| mpsc::channel(2)).unzip();
         let names: Vec<&str> = readers.iter().map(|reader| &*reader.destination).collect();
         self.0.stats.bytes_max.store(config.limits.bytes_max, Ordering::Relaxed);
-        let worker = Worker {
-            name: names.join(","),
-            config,
-            readers,
-            clock,
-            shared: Arc::clone(&self.0),
-            first_set: 0,
-            write_up_to: Number(0),
-            asked: Vec::new(),
-            try_again: None,
-            unsynced: false,
-            synced: Instant::now(),
-            trimmed: Instant::now(),
-        };
+        let _started_once = self.0.after.set(config.after.clone());
+        let worker = Worker::new(names.join(","), config, readers, clock, Arc::clone(&self.0));
         let thread = thread::Builder::new().name("queue-on-disk".into());
         thread.spawn(move || worker.run(&tell))?;
         Ok(told)
@@ -218,6 +192,9 @@ impl Keeper {
         let (answer, answered) = oneshot::channel();
         {
             let mut inbox = self.0.inbox();
+            if inbox.has_ended {
+                return false;
+            }
             inbox.writes.retain(|asked| !asked.is_closed()); // while the disk hangs many give up
             inbox.writes.push(answer);
             inbox.woken = true;
@@ -226,16 +203,35 @@ impl Keeper {
         tokio::time::timeout(CLOSE_WITHIN, answered).await.is_ok_and(|answer| answer == Ok(true))
     }
 
-    /// The block of this sequence.
+    /// The block of this sequence. Waits while the machine has no file to spare for it.
     pub(crate) async fn read(&self, sequence: u64) -> Result<Block, ReadError> {
+        loop {
+            match self.read_now(sequence).await {
+                Err(ReadError::Io(error)) if is_passing(&error) => sleep(READ_TICK).await,
+                read => return read,
+            }
+        }
+    }
+
+    async fn read_now(&self, sequence: u64) -> Result<Block, ReadError> {
         let (answer, answered) = oneshot::channel();
         {
             let mut inbox = self.0.inbox();
+            if inbox.has_ended {
+                return Err(ReadError::Closed);
+            }
             inbox.reads.push(Read { sequence, answer });
             inbox.woken = true;
             self.0.word.notify_one();
         }
         answered.await.map_err(|_| ReadError::Closed)??.ok_or(ReadError::Gone)
+    }
+
+    /// Predecessors that have not ended yet. A successor waits for them too: this thread may be told
+    /// to end while they still have the log.
+    pub(crate) fn waits_for(&self) -> Vec<CancellationToken> {
+        let after = self.0.after.get().into_iter().flatten();
+        after.filter(|ended| !ended.is_cancelled()).cloned().collect()
     }
 
     /// Numbers for blocks of queues that are written to this log.
@@ -248,6 +244,9 @@ impl Keeper {
         let (answer, answered) = oneshot::channel();
         {
             let mut inbox = self.0.inbox();
+            if inbox.has_ended {
+                return;
+            }
             inbox.closing = Some(answer);
             inbox.is_closing = true;
             inbox.woken = true;
@@ -318,267 +317,28 @@ impl Shared {
     }
 }
 
-// === impl Worker ===
+/// Whether the block may be there all the same: the process has too many files open, or the log is
+/// not open just now.
+fn is_passing(error: &io::Error) -> bool {
+    let too_many = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    error.kind() == io::ErrorKind::ResourceBusy
+        || error.raw_os_error().is_some_and(|error| too_many.contains(&error))
+}
 
-impl Worker {
-    fn run(mut self, tell: &[mpsc::Sender<Opened>]) {
-        let mut log = self.open(tell);
-        if let Some(log) = &mut log {
-            self.first_set = log.newest_set().map_or(0, |newest| newest.wrapping_add(1));
-            self.keep(log);
-        }
-        for Reader { destination, queue, .. } in &self.readers {
-            let left = queue.leave();
-            if left > 0 {
-                info!(%destination, samples = left, "left on disk for the next start");
-            }
-        }
-        match log {
-            Some(log) if self.is_done_with(&log) => self.retire(log),
-            log => drop(log), // only now a successor may open it, and count what was left
-        }
-        if self.config.used == Use::Former {
-            self.shared.stats.bytes.store(0, Ordering::Relaxed);
-            self.shared.stats.failing.store(false, Ordering::Relaxed);
-        }
-        self.shared.inbox().writes.clear();
-        let closing = self.shared.inbox().closing.take();
-        let _nobody_may_wait = closing.map(|answer| answer.send(()));
-    }
+// === impl End ===
 
-    /// Whether nothing waits in a former log: a queue may be empty because nobody has looked yet.
-    fn is_done_with(&self, log: &Log) -> bool {
-        let waits = |reader: &Reader| !log.waiting(&reader.name).0.is_empty();
-        self.config.used == Use::Former && !self.readers.iter().any(waits)
-    }
-
-    /// Ends a former log with which its reader is done.
-    fn retire(&self, log: Log) {
-        let folder = self.config.folder.display();
-        match log.retire() {
-            Ok(()) => info!(destination = %self.name, %folder, "done with a log of former times"),
-            Err(error) => warn!(
-                destination = %self.name, %folder, error = %Chain(&error),
-                "a log that is done with can not be removed"
-            ),
+impl Drop for End {
+    fn drop(&mut self) {
+        let Shared { stats, .. } = &*self.0;
+        if thread::panicking() {
+            stats.failures.fetch_add(1, Ordering::Relaxed);
+            stats.failing.store(true, Ordering::Relaxed);
+            error!("the thread of a queue on disk failed: nothing is written or read any more");
         }
-    }
-
-    /// Opens the log, however often that fails; `None` if the end comes first.
-    fn open(&mut self, tell: &[mpsc::Sender<Opened>]) -> Option<Log> {
-        let (mut told, began, mut closing) = (false, Instant::now(), None::<Instant>);
-        loop {
-            let pause = match self.try_open() {
-                Ok((log, recovery)) => {
-                    self.report(&recovery);
-                    for (reader, tell) in self.readers.iter().zip(tell) {
-                        let (waiting, missing) = log.waiting(&reader.name);
-                        self.report_waiting(reader, waiting.len(), missing);
-                        let _nobody_may_wait = tell.try_send(Opened::Found { waiting, missing });
-                    }
-                    self.works();
-                    return Some(log);
-                }
-                Err(OpenError::InUse { .. })
-                    if began.elapsed() < IN_USE_PATIENCE || closing.is_some() =>
-                {
-                    IN_USE_TICK
-                }
-                Err(failed) => {
-                    self.failed(&failed);
-                    if !std::mem::replace(&mut told, true) {
-                        for tell in tell {
-                            let _nobody_may_wait = tell.try_send(Opened::Failed);
-                        }
-                    }
-                    TICK
-                }
-            };
-            if self.shared.inbox().is_closing {
-                let since = closing.get_or_insert_with(Instant::now);
-                let unwritten = self.readers.iter().any(|reader| reader.queue.unwritten() > 0);
-                if pause != IN_USE_TICK || !unwritten || since.elapsed() > LAST_PATIENCE {
-                    return None;
-                }
-            }
-            drop(self.shared.wait(Some(pause)));
-            self.hear_asked();
-            self.answer_asked();
-        }
-    }
-
-    fn try_open(&self) -> Result<(Log, Recovery), OpenError> {
-        let KeeperConfig { folder, used, limits, known, after, .. } = &self.config;
-        if !after.iter().all(CancellationToken::is_cancelled) {
-            return Err(OpenError::InUse { folder: folder.clone() });
-        }
-        let names: Vec<&str> = self.readers.iter().map(|reader| &*reader.name).collect();
-        match used {
-            Use::Current => Log::open(folder, limits.clone(), &names, known),
-            Use::Former => Log::open_former(folder, limits.clone(), names[0], known),
-        }
-    }
-
-    fn keep(&mut self, log: &mut Log) {
-        loop {
-            // Asked first: what is queued when the end is announced is written after that.
-            let closing = self.shared.inbox().is_closing;
-            self.hear_asked();
-            let more = self.write(log);
-            if !more {
-                self.answer_asked();
-            }
-            let syncs = self.unsynced && self.config.fsync != Fsync::Never;
-            let mut queues = self.readers.iter().map(|reader| &reader.queue);
-            let waits = queues.any(|queue| queue.load().blocks > 0);
-            let busy = syncs || waits;
-            let at_most = match self.until_due() {
-                _ if more => Some(Duration::ZERO),
-                _ if self.try_again.is_some() => Some(TICK),
-                due if busy => Some(due.map_or(TICK, |due| due.min(TICK))),
-                due => due,
-            };
-            if closing && !more {
-                self.acknowledge(log);
-                self.sync(log);
-                return;
-            }
-            for read in self.shared.wait(at_most) {
-                let _nobody_may_wait = read.answer.send(log.read(read.sequence));
-            }
-            self.acknowledge(log);
-            self.trim(log);
-            if self.unsynced && self.config.fsync.is_due(self.synced.elapsed()) {
-                self.sync(log);
-            }
-        }
-    }
-
-    fn hear_asked(&mut self) {
-        self.asked.append(&mut self.shared.inbox().writes);
-    }
-
-    fn answer_asked(&mut self) {
-        let takes = !self.shared.stats.failing.load(Ordering::Relaxed);
-        for answer in self.asked.drain(..) {
-            let _nobody_may_wait = answer.send(takes);
-        }
-    }
-
-    /// Writes some of what is not written. Whether there is more, and the disk takes it.
-    fn write(&mut self, log: &mut Log) -> bool {
-        let closing = self.shared.inbox().is_closing;
-        if self.try_again.is_some_and(|at| Instant::now() < at && !closing) {
-            return false;
-        }
-        let now = Instant::now();
-        let due = self.readers.iter().filter_map(|reader| reader.queue.due_up_to(now)).max();
-        // A disk that refuses is asked for whatever there is.
-        let wants_all = closing || !self.asked.is_empty() || self.try_again.is_some();
-        let all = wants_all.then_some(Number(u64::MAX));
-        self.write_up_to = due.max(all).map_or(self.write_up_to, |due| due.max(self.write_up_to));
-        for _ in 0..BATCH {
-            let Some((number, block, origin)) = self.next_unwritten() else {
-                self.works();
-                return false;
-            };
-            let origin = Origin { set: self.first_set.wrapping_add(origin.set), ..origin };
-            match log.append(&block, origin) {
-                Ok(sequence) => {
-                    self.unsynced = true;
-                    if self.config.fsync == Fsync::Always {
-                        self.sync(log);
-                    }
-                    for reader in &self.readers {
-                        reader.queue.written(number, sequence);
-                    }
-                    self.works();
-                }
-                Err(failed) => {
-                    self.failed(&failed);
-                    return false;
-                }
-            }
-        }
-        self.shared.stats.bytes.store(log.bytes(), Ordering::Relaxed);
-        true
-    }
-
-    /// How long until a block is to be written that is not due yet.
-    fn until_due(&self) -> Option<Duration> {
-        let due = self.readers.iter().filter_map(|reader| reader.queue.next_due()).min();
-        due.map(|due| due.saturating_duration_since(Instant::now()))
-    }
-
-    /// The block that is to be written next: the oldest of those that any queue wants to be on
-    /// disk by now. One that is just being given to the queues waits until all have it.
-    fn next_unwritten(&self) -> Option<(Number, Block, Origin)> {
-        let given = self.shared.numbers.next();
-        let next = self.readers.iter().filter_map(|reader| reader.queue.next_unwritten());
-        next.filter(|(number, ..)| *number < given && *number <= self.write_up_to)
-            .min_by_key(|(number, ..)| *number)
-    }
-
-    fn acknowledge(&mut self, log: &mut Log) {
-        let mut refused = None;
-        for Reader { name, queue, .. } in &self.readers {
-            let finished = queue.take_finished();
-            if !finished.is_empty() || self.try_again.is_some() {
-                let acknowledged = log.acknowledge(name, &finished);
-                self.unsynced = true;
-                refused = acknowledged.err().or(refused);
-            }
-            queue.came_to(log.place(name));
-        }
-        if let Some(failed) = refused {
-            self.failed(&failed); // in memory it is noted: the next one writes it too
-        }
-        self.shared.stats.newest.store(log.newest(), Ordering::Relaxed);
-    }
-
-    fn trim(&mut self, log: &mut Log) {
-        let bytes = log.bytes();
-        self.shared.stats.bytes.store(bytes, Ordering::Relaxed);
-        if bytes <= self.config.limits.bytes_max && self.trimmed.elapsed() < TICK {
-            return;
-        }
-        self.trimmed = Instant::now();
-        match log.trim(self.clock.unix_ms()) {
-            Ok(Some(forgotten)) => {
-                let queues = self.readers.iter().map(|reader| &reader.queue);
-                queues.for_each(|queue| queue.forgotten(forgotten.before, forgotten.reason));
-            }
-            Ok(None) => {}
-            Err(failed) => self.failed(&failed),
-        }
-    }
-
-    fn sync(&mut self, log: &mut Log) {
-        self.synced = Instant::now();
-        self.unsynced = false;
-        if self.config.fsync != Fsync::Never
-            && let Err(failed) = log.sync()
-        {
-            self.failed(&failed);
-        }
-    }
-
-    /// The disk refused: said when it begins.
-    fn failed(&mut self, why: &(dyn std::error::Error + 'static)) {
-        self.try_again = Some(Instant::now() + TICK);
-        if !self.shared.stats.failing.swap(true, Ordering::Relaxed) {
-            self.shared.stats.failures.fetch_add(1, Ordering::Relaxed);
-            warn!(
-                destination = %self.name, error = %Chain(why),
-                "the disk refuses: blocks wait in memory"
-            );
-        }
-    }
-
-    fn works(&mut self) {
-        self.try_again = None;
-        if self.shared.stats.failing.swap(false, Ordering::Relaxed) {
-            info!(destination = %self.name, "the disk takes blocks again");
-        }
+        let mut inbox = self.0.inbox();
+        inbox.has_ended = true;
+        inbox.reads.clear();
+        inbox.writes.clear();
+        let _nobody_may_wait = inbox.closing.take().map(|answer| answer.send(()));
     }
 }

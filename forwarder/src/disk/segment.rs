@@ -2,11 +2,12 @@
 //!
 //! A file begins with twelve bytes that say it is ours and of which format. After a failed write
 //! the file is cut back to its last whole record, so that what follows is found again.
+//! A log has many segments: one is open only while it is read or written.
 //! Not here: which segments there are (`disk.rs`).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -19,13 +20,16 @@ const PREAMBLE: [u8; 12] = *b"rollcall\x01\0\0\0";
 /// What a search for the next record after damage reads at once.
 const SEARCH_BYTES: usize = 64 * 1024;
 
-/// An open segment.
+/// A segment and what was found in it.
 #[derive(Debug)]
 pub(super) struct Segment {
-    file: File,
     path: PathBuf,
+    /// None while nobody reads or writes it.
+    file: Option<File>,
     /// Bytes of whole records and the preamble.
     pub(super) bytes: u64,
+    /// Whether something was appended that is not [synced](Segment::sync).
+    pub(super) is_unsynced: bool,
 }
 
 /// Where a record is, and what it says about itself.
@@ -41,15 +45,6 @@ pub(super) struct Found {
     pub(super) records: Vec<Located>,
     /// Places where something other than a record lay.
     pub(super) damaged_places: u64,
-}
-
-/// Why a file is not a segment of this format.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum NotASegment {
-    #[error("read its first bytes")]
-    Read(#[from] io::Error),
-    #[error("it does not begin as a segment of this version does")]
-    Preamble,
 }
 
 impl Segment {
@@ -71,25 +66,33 @@ impl Segment {
             OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
         file.write_all(&PREAMBLE)?;
         File::open(folder)?.sync_all()?;
-        Ok(Segment { file, path, bytes: PREAMBLE.len() as u64 })
+        let (bytes, is_unsynced) = (PREAMBLE.len() as u64, false);
+        Ok(Segment { path, file: Some(file), bytes, is_unsynced })
     }
 
-    /// Opens an existing segment and looks through its headers. What lies after the last record
-    /// is cut off when `last` (a write that was torn), else it counts as damage.
-    pub(super) fn open(path: &Path, last: bool) -> Result<(Segment, Found), NotASegment> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+    /// Opens an existing segment and looks through its headers; `None` if it is no segment of this
+    /// format. What lies after the last record is cut off when `last` (a write that was torn), else
+    /// it counts as damage.
+    ///
+    /// # Errors
+    /// When it cannot be read now: that says nothing about what is in it.
+    pub(super) fn open(path: &Path, last: bool) -> io::Result<Option<(Segment, Found)>> {
+        let file = match open_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => return Ok(None),
+            opened => opened?,
+        };
         let mut preamble = [0; PREAMBLE.len()];
-        let whole = file.read_exact_at(&mut preamble, 0);
-        if whole.is_err() || preamble != PREAMBLE {
-            return Err(NotASegment::Preamble);
+        match file.read_exact_at(&mut preamble, 0) {
+            Ok(()) if preamble == PREAMBLE => {}
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
+            _ => return Ok(None),
         }
         let length = file.metadata()?.len();
-        let mut segment = Segment { file, path: path.into(), bytes: PREAMBLE.len() as u64 };
-        let found = segment.look_through(length, last)?;
-        if last && segment.bytes < length {
-            segment.file.set_len(segment.bytes)?;
+        let (found, bytes) = look_through(&file, length, last)?;
+        if last && bytes < length {
+            file.set_len(bytes)?;
         }
-        Ok((segment, found))
+        Ok(Some((Segment { path: path.into(), file: None, bytes, is_unsynced: false }, found)))
     }
 
     /// Appends a record with one write. On failure the file is as before.
@@ -98,86 +101,136 @@ impl Segment {
         record.extend_from_slice(&header.to_bytes());
         record.extend_from_slice(&block.bytes);
         let offset = self.bytes;
-        if let Err(error) = self.file.write_all_at(&record, offset) {
-            self.file.set_len(offset)?;
+        let file = self.file()?;
+        if let Err(error) = file.write_all_at(&record, offset) {
+            file.set_len(offset)?;
             return Err(error);
         }
         self.bytes += record.len() as u64;
         Ok(offset)
     }
 
-    /// The block at `located`; `Ok(None)` if its bytes are damaged.
-    pub(super) fn read(&self, located: &Located) -> io::Result<Option<Block>> {
+    /// The block at `located`; `Ok(None)` if its bytes are damaged, or the file is gone.
+    pub(super) fn read(&mut self, located: &Located) -> io::Result<Option<Block>> {
         let mut payload = vec![0; located.header.payload_bytes as usize];
-        let read = self.file.read_exact_at(&mut payload, located.offset + HEADER_BYTES as u64);
+        let from = located.offset + HEADER_BYTES as u64;
+        let read = self.file().and_then(|file| file.read_exact_at(&mut payload, from));
         match read {
             Ok(()) => Ok(located.header.block(Bytes::from(payload))),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     /// Makes what was appended survive a loss of power.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if self.is_unsynced {
+            self.file()?.sync_data()?;
+            self.is_unsynced = false;
+        }
+        Ok(())
+    }
+
+    /// Nobody reads or writes it for now. What is not synced stays open: only so a failure of the
+    /// disk is told.
+    pub(super) fn close(&mut self) {
+        if !self.is_unsynced {
+            self.file = None;
+        }
+    }
+
+    /// Whether the file is still where it was.
+    pub(super) fn is_there(&self) -> io::Result<bool> {
+        match &self.file {
+            Some(file) => is_same(&self.path, file),
+            None => self.path.try_exists(),
+        }
     }
 
     /// Deletes the file.
-    pub(super) fn remove(self) -> io::Result<()> {
+    pub(super) fn remove(&self) -> io::Result<()> {
         std::fs::remove_file(&self.path)
     }
 
-    fn look_through(&mut self, length: u64, last: bool) -> io::Result<Found> {
-        let mut found = Found::default();
-        let mut offset = self.bytes;
-        while offset < length {
-            match self.header_at(offset, length)? {
-                Some(header) => {
-                    found.records.push(Located { header, offset });
-                    offset += header.record_bytes();
-                    self.bytes = offset;
+    fn file(&mut self) -> io::Result<&File> {
+        match &mut self.file {
+            Some(file) => Ok(file),
+            none => Ok(none.insert(open_file(&self.path)?)),
+        }
+    }
+}
+
+/// Whether `open` is what lies at `path`. As long as it is open nothing else can look the same.
+pub(super) fn is_same(path: &Path, open: &File) -> io::Result<bool> {
+    let found = match std::fs::metadata(path) {
+        Ok(found) => found,
+        Err(error) if is_missing(&error) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let open = open.metadata()?;
+    Ok((found.dev(), found.ino()) == (open.dev(), open.ino()))
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
+/// What is in a file of so many bytes, and where its last record ends.
+fn look_through(file: &File, length: u64, last: bool) -> io::Result<(Found, u64)> {
+    let mut found = Found::default();
+    let (mut offset, mut end) = (PREAMBLE.len() as u64, PREAMBLE.len() as u64);
+    while offset < length {
+        match header_at(file, offset, length)? {
+            Some(header) => {
+                found.records.push(Located { header, offset });
+                offset += header.record_bytes();
+                end = offset;
+            }
+            None => match search(file, offset + 1, length)? {
+                Some(next) => {
+                    found.damaged_places += 1;
+                    offset = next;
                 }
-                None => match self.search(offset + 1, length)? {
-                    Some(next) => {
-                        found.damaged_places += 1;
-                        offset = next;
-                    }
-                    None => {
-                        found.damaged_places += u64::from(!last);
-                        break;
-                    }
-                },
+                None => {
+                    found.damaged_places += u64::from(!last);
+                    break;
+                }
+            },
+        }
+    }
+    Ok((found, end))
+}
+
+/// The header at `offset`, if a whole record begins there.
+fn header_at(file: &File, offset: u64, length: u64) -> io::Result<Option<Header>> {
+    if offset + HEADER_BYTES as u64 > length {
+        return Ok(None);
+    }
+    let mut bytes = [0; HEADER_BYTES];
+    file.read_exact_at(&mut bytes, offset)?;
+    let header = Header::from_bytes(&bytes);
+    Ok(header.filter(|header| offset + header.record_bytes() <= length))
+}
+
+/// The next offset from `from` on at which a whole record begins.
+fn search(file: &File, mut from: u64, length: u64) -> io::Result<Option<u64>> {
+    let mut buffer = vec![0; SEARCH_BYTES];
+    while from < length {
+        let take = usize::try_from(length - from).unwrap_or(SEARCH_BYTES).min(SEARCH_BYTES);
+        file.read_exact_at(&mut buffer[..take], from)?;
+        for at in memchr::memmem::find_iter(&buffer[..take], &MAGIC) {
+            let offset = from + at as u64;
+            if header_at(file, offset, length)?.is_some() {
+                return Ok(Some(offset));
             }
         }
-        Ok(found)
+        let step = take.saturating_sub(MAGIC.len() - 1).max(1);
+        from += step as u64;
     }
-
-    /// The header at `offset`, if a whole record begins there.
-    fn header_at(&self, offset: u64, length: u64) -> io::Result<Option<Header>> {
-        if offset + HEADER_BYTES as u64 > length {
-            return Ok(None);
-        }
-        let mut bytes = [0; HEADER_BYTES];
-        self.file.read_exact_at(&mut bytes, offset)?;
-        let header = Header::from_bytes(&bytes);
-        Ok(header.filter(|header| offset + header.record_bytes() <= length))
-    }
-
-    /// The next offset from `from` on at which a whole record begins.
-    fn search(&self, mut from: u64, length: u64) -> io::Result<Option<u64>> {
-        let mut buffer = vec![0; SEARCH_BYTES];
-        while from < length {
-            let take = usize::try_from(length - from).unwrap_or(SEARCH_BYTES).min(SEARCH_BYTES);
-            self.file.read_exact_at(&mut buffer[..take], from)?;
-            for at in memchr::memmem::find_iter(&buffer[..take], &MAGIC) {
-                let offset = from + at as u64;
-                if self.header_at(offset, length)?.is_some() {
-                    return Ok(Some(offset));
-                }
-            }
-            let step = take.saturating_sub(MAGIC.len() - 1).max(1);
-            from += step as u64;
-        }
-        Ok(None)
-    }
+    Ok(None)
 }

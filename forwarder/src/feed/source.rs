@@ -1,7 +1,6 @@
 //! What a feed remembers about one source: its plans, and which shards its series go to.
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use kit::metrics::Share;
 use model::{Carried, Labels, NEW_SERIES, Role, Samples, Selection};
@@ -14,8 +13,9 @@ use super::thinning::{Taken, Thinning};
 use crate::block::Encoding;
 use crate::encode::{Shapes, Stencil};
 
-/// A source with more series than this is spread over shards series by series; a smaller one goes
-/// to one shard as a whole, which scatters nothing and compresses better. Decided once a source.
+/// A page with more series than this is spread over shards series by series; a smaller one goes to
+/// one shard as a whole, which scatters nothing and compresses better. Decided once a source: what
+/// came before may still wait in its shard.
 const SERIES_OF_A_LARGE_SOURCE: usize = 10_000;
 /// A stencil is made for a page that came so often as it is, or nearly: making it costs about as
 /// much as three pages without one.
@@ -36,10 +36,16 @@ pub(super) struct Notes {
     pub(super) hash: u64,
     is_large: Option<bool>,
     pub(super) thinning: Thinning,
-    page: Option<Planned>,
-    report: Option<Planned>,
-    taken_page: Option<Taken>,
-    taken_report: Option<Taken>,
+    page: Part,
+    report: Part,
+}
+
+/// Of the source's page, or of the report about its scrapes.
+#[derive(Default)]
+struct Part {
+    planned: Option<Planned>,
+    /// Which values were taken last, if that matters.
+    taken: Option<Taken>,
 }
 
 /// Of one layout of the source.
@@ -65,42 +71,30 @@ impl Notes {
             hash,
             is_large: None,
             thinning: Thinning::default(),
-            page: None,
-            report: None,
-            taken_page: None,
-            taken_report: None,
+            page: Part::default(),
+            report: Part::default(),
         }
     }
 
-    /// Whether the source is spread series by series: decided by its first page.
-    pub(super) fn is_large(&mut self, series: usize) -> bool {
-        *self.is_large.get_or_insert(series > SERIES_OF_A_LARGE_SOURCE)
+    /// Whether these samples are spread series by series: those of a page are if the first one that
+    /// has series is large. Reports come also while a target does not answer, and when nothing is
+    /// remembered of it any more: they have one shard for ever.
+    pub(super) fn is_large(&mut self, samples: &Samples) -> bool {
+        let series = samples.layout.len();
+        let is_page = samples.role == Role::Page && series > 0;
+        is_page && *self.is_large.get_or_insert(series > SERIES_OF_A_LARGE_SOURCE)
     }
 
-    /// The samples without those that `max_interval` leaves out, if there are such.
-    pub(super) fn changed(
-        &mut self,
-        samples: &Samples,
-        timestamp_ms: i64,
-        max_interval: Option<Duration>,
-    ) -> Option<Samples> {
-        let last = match samples.role {
-            Role::Page => &mut self.taken_page,
-            Role::Report => &mut self.taken_report,
-        };
-        Taken::changed(last, samples, timestamp_ms, max_interval?)
-    }
-
-    /// The plan for these samples: the one that is known, or a new one. `scatter_over` says over
-    /// how many shards, and parts, the series are spread.
+    /// The plan for these samples: the one that is known, or a new one; and which of them were taken
+    /// last. `scatter_over` says over how many shards, and parts, the series are spread.
     pub(super) fn planned(
         &mut self,
         samples: &Samples,
         selection: &Selection,
         feed: &Feed,
         scatter_over: Option<(usize, usize)>,
-    ) -> &Planned {
-        let slot = match samples.role {
+    ) -> (&Planned, &mut Option<Taken>) {
+        let Part { planned: slot, taken } = match samples.role {
             Role::Page => &mut self.page,
             Role::Report => &mut self.report,
         };
@@ -130,7 +124,7 @@ impl Notes {
             planned.scatter =
                 scatter_over.map(|(shards, parts)| Scatter::new(layout, shards, parts));
         }
-        slot.insert(planned)
+        (slot.insert(planned), taken)
     }
 }
 

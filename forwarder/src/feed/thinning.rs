@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use model::{ABSENT, Batch, LayoutId, Outcome, Samples, is_absent, is_stale_marker};
 
+use super::append::Page;
+
 /// What is remembered of one source.
 #[derive(Debug, Default)]
 pub(super) struct Thinning {
@@ -28,7 +30,7 @@ impl Thinning {
     }
 }
 
-/// The values of one layout that were taken last.
+/// The values of one layout that were taken last; absent where none was in the span.
 #[derive(Debug)]
 pub(super) struct Taken {
     span: i64,
@@ -37,38 +39,51 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// `samples` without the values that are as they were in `last`, which is brought up to date;
-    /// `None` if all are to be taken: they are the first of a span, or of a layout.
+    /// The samples of `page` without the values that are as they were in `last`, which is brought up
+    /// to date; `None` if all are to be taken: they are the first of a span, or of a layout.
     pub(super) fn changed(
         last: &mut Option<Taken>,
-        samples: &Samples,
-        timestamp_ms: i64,
+        page: &Page<'_>,
         interval: Duration,
     ) -> Option<Samples> {
+        let Page { samples, timestamp_ms, .. } = *page;
         let span = span(timestamp_ms, interval);
         let layout = samples.layout.id();
         let known = last.as_mut().filter(|last| last.span == span && last.layout == layout);
-        let Some(Taken { values: last, .. }) = known else {
-            *last = Some(Taken { span, layout, values: samples.values.as_slice().into() });
+        let Some(last) = known else {
+            let values = vec![ABSENT; samples.values.len()].into();
+            last.insert(Taken { span, layout, values }).note(page);
             return None;
         };
-        let values = samples.values.iter().zip(last.iter_mut()).map(|(value, last)| {
+        let values = samples.values.iter().zip(&last.values).map(|(value, last)| {
             let same = value.to_bits() == last.to_bits();
-            if !is_absent(*value) {
-                *last = *value;
-            }
             if same { ABSENT } else { *value }
         });
+        let values = values.collect();
+        last.note(page);
         Some(Samples {
             role: samples.role,
             layout: Arc::clone(&samples.layout),
             carried: None, // the layout is the one before
-            values: values.collect(),
+            values,
             stamped: samples.stamped.clone(),
             histograms: samples.histograms.clone(),
             exemplars: samples.exemplars.clone(),
             created: samples.created.clone(),
         })
+    }
+
+    /// Brings the values up to date. Those of series that are shed now are still to be taken.
+    fn note(&mut self, page: &Page<'_>) {
+        for run in page.plan.runs().iter().filter(|run| !page.sheds(run)) {
+            let series = run.series.start as usize..run.series.end as usize;
+            let values = page.samples.values[series.clone()].iter();
+            for (last, value) in self.values[series].iter_mut().zip(values) {
+                if !is_absent(*value) {
+                    *last = *value;
+                }
+            }
+        }
     }
 }
 

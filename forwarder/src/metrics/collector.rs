@@ -149,7 +149,7 @@ const COUNTERS: &[Row<u64>] = &[
     ("recovered_samples", "The part of accepted that a start found on disk.", |now| {
         now.account.recovered.total()
     }),
-    ("sent_bytes", "Bytes sent, as they went over the wire.", |now| {
+    ("sent_bytes", "Bytes of blocks sent, as their module was given them.", |now| {
         now.destination.meters.sent_bytes()
     }),
 ];
@@ -180,9 +180,11 @@ const DISK_COUNTERS: &[Row<u64>] = &[
     ("disk_failures", "Times that the disk began to refuse blocks.", |now| {
         disk(now).map_or(0, |disk| disk.failures)
     }),
-    ("disk_damages", "Places where files of the queue on disk were damaged.", |now| {
-        disk(now).map_or(0, |disk| disk.damages)
-    }),
+    (
+        "disk_damages",
+        "Places where files of the queue on disk were damaged, and folders that vanished.",
+        |now| disk(now).map_or(0, |disk| disk.damages),
+    ),
 ];
 
 const DISK_GAUGES: &[Row<f64>] = &[

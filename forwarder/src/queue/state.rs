@@ -16,13 +16,17 @@ pub(super) const FIRST_NEW: u64 = 1 << 40;
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) entries: BTreeMap<Number, Entry>,
-    lanes: BTreeMap<Lane, LaneState>,
+    /// What waits in each lane.
+    lanes: BTreeMap<Lane, VecDeque<Number>>,
     /// Entries whose bytes are in memory and that nobody sends.
     idle_in_memory: BTreeSet<Number>,
     /// Entries that are not on disk yet, and when they must be.
     pub(super) unwritten: BTreeMap<Number, Instant>,
     /// Sequences on disk of entries that are no more.
     pub(super) finished: Vec<u64>,
+    /// Before which sequence the log forgot everything last, and why: what is taken in after that
+    /// may be gone too.
+    pub(super) was_forgotten: Option<(u64, Reason)>,
     next_lane: u64,
     next_found: u64,
     pub(super) samples: u64,
@@ -35,7 +39,6 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct Entry {
     lane: Lane,
-    origin: Origin,
     pub(super) sealed: Moment,
     /// How long it had waited before this process.
     pub(super) waited: Duration,
@@ -46,25 +49,19 @@ pub(super) struct Entry {
     pub(super) sequence: Option<u64>,
 }
 
-#[derive(Debug, Default)]
-struct LaneState {
-    origin: Origin,
-    waiting: VecDeque<Number>,
-}
-
 // === impl State ===
 
 impl State {
     pub(super) fn open_lane(&mut self, origin: Origin) -> Lane {
-        let lane = Lane(self.next_lane);
+        let lane = Lane { number: self.next_lane, origin };
         self.next_lane += 1;
-        self.lanes.insert(lane, LaneState { origin, waiting: VecDeque::new() });
+        self.lanes.insert(lane, VecDeque::new());
         lane
     }
 
-    /// Removes a lane; what waited in it.
-    pub(super) fn close_lane(&mut self, lane: Lane) -> VecDeque<Number> {
-        self.lanes.remove(&lane).unwrap_or_default().waiting
+    /// Nobody takes from a lane any more.
+    pub(super) fn close_lane(&mut self, lane: Lane) {
+        self.lanes.remove(&lane);
     }
 
     pub(super) fn push(
@@ -76,11 +73,9 @@ impl State {
         write_by: Option<Instant>,
     ) {
         let (counts, bytes) = (block.counts, block.bytes.len() as u64);
-        let state = self.lanes.entry(lane).or_default();
-        state.waiting.push_back(number);
-        let (origin, waited) = (state.origin, Duration::ZERO);
-        let (block, sequence) = (Some(block), None);
-        let entry = Entry { lane, origin, sealed, waited, counts, bytes, block, sequence };
+        self.lanes.entry(lane).or_default().push_back(number);
+        let (block, sequence, waited) = (Some(block), None, Duration::ZERO);
+        let entry = Entry { lane, sealed, waited, counts, bytes, block, sequence };
         self.entries.insert(number, entry);
         self.samples += counts.total();
         self.bytes += bytes;
@@ -98,16 +93,15 @@ impl State {
         let number = Number(self.next_found);
         self.next_found += 1;
         let (block, sequence, sealed) = (None, Some(sequence), now);
-        let origin = Origin::default(); // of no use: it is written already
-        let entry = Entry { lane, origin, sealed, waited, counts, bytes, block, sequence };
+        let entry = Entry { lane, sealed, waited, counts, bytes, block, sequence };
         self.entries.insert(number, entry);
-        self.lanes.entry(lane).or_default().waiting.push_back(number);
+        self.lanes.entry(lane).or_default().push_back(number);
         self.samples += counts.total();
         self.bytes += bytes;
     }
 
     pub(super) fn pop(&mut self, lane: Lane, order: Order) -> Option<Taken> {
-        let waiting = &mut self.lanes.get_mut(&lane)?.waiting;
+        let waiting = self.lanes.get_mut(&lane)?;
         let number = match order {
             Order::OldestFirst => waiting.pop_front()?,
             Order::NewestFirst => waiting.pop_back()?,
@@ -139,16 +133,16 @@ impl State {
         if entry.block.is_some() {
             self.idle_in_memory.insert(number);
         }
-        if let Some(lane) = self.lanes.get_mut(&entry.lane) {
-            let at = lane.waiting.partition_point(|other| *other < number);
-            lane.waiting.insert(at, number);
+        if let Some(waiting) = self.lanes.get_mut(&entry.lane) {
+            let at = waiting.partition_point(|other| *other < number);
+            waiting.insert(at, number);
         }
     }
 
     pub(super) fn next_unwritten(&self) -> Option<(Number, Block, Origin)> {
         let number = *self.unwritten.first_key_value()?.0;
         let entry = self.entries.get(&number)?;
-        Some((number, entry.block.clone()?, entry.origin))
+        Some((number, entry.block.clone()?, entry.lane.origin))
     }
 
     pub(super) fn written(&mut self, number: Number, sequence: u64) {
@@ -184,15 +178,16 @@ impl State {
     pub(super) fn drop_entry(&mut self, number: Number, reason: Reason, ledger: &Ledger) {
         let Some(entry) = self.remove(number) else { return };
         self.finished.extend(entry.sequence);
-        if let Some(lane) = self.lanes.get_mut(&entry.lane)
-            && let Ok(at) = lane.waiting.binary_search(&number)
+        if let Some(waiting) = self.lanes.get_mut(&entry.lane)
+            && let Ok(at) = waiting.binary_search(&number)
         {
-            lane.waiting.remove(at);
+            waiting.remove(at);
         }
         ledger.lose(reason, entry.counts);
     }
 
     pub(super) fn forgotten(&mut self, before: u64, reason: Reason, ledger: &Ledger) {
+        self.was_forgotten = Some((before, reason));
         // Sequences grow with numbers; what the log forgot before, and is in memory, has none.
         let older = |entry: &Entry| entry.sequence.is_none_or(|sequence| sequence < before);
         let older = self.entries.iter().take_while(|(_, entry)| older(entry));
@@ -209,9 +204,28 @@ impl State {
         }
     }
 
+    pub(super) fn look_for(&mut self, is_there: impl Fn(u64) -> bool, ledger: &Ledger) -> u64 {
+        let is_gone = |entry: &Entry| entry.sequence.is_some_and(|sequence| !is_there(sequence));
+        let gone = self.entries.iter().filter(|(_, entry)| is_gone(entry));
+        let gone: Vec<Number> = gone.map(|(number, _)| *number).collect();
+        let mut lost = 0;
+        for number in gone {
+            let waits = self.is_waiting(number);
+            let Some(entry) = self.entries.get_mut(&number) else { continue };
+            entry.sequence = None;
+            if entry.block.is_some() {
+                self.unwritten.insert(number, Instant::now());
+            } else if waits {
+                lost += entry.counts.total();
+                self.drop_entry(number, Reason::Damaged, ledger);
+            }
+        }
+        lost
+    }
+
     fn is_waiting(&self, number: Number) -> bool {
         let lane = self.entries.get(&number).and_then(|entry| self.lanes.get(&entry.lane));
-        lane.is_some_and(|lane| lane.waiting.binary_search(&number).is_ok())
+        lane.is_some_and(|waiting| waiting.binary_search(&number).is_ok())
     }
 
     fn remove(&mut self, number: Number) -> Option<Entry> {

@@ -91,13 +91,25 @@ fn a_block_being_sent_still_weighs_and_is_not_dropped() {
 }
 
 #[test]
-fn a_closed_lane_counts_what_it_held_as_stopped() {
+fn what_is_in_no_log_at_the_end_is_counted_as_stopped() {
     let (queue, ledger) = queue(u64::MAX, u64::MAX);
     let lane = queue.open_lane(Origin::default());
     push(&queue, &ledger, lane, block(1, 7));
     queue.close_lane(lane);
-    assert_eq!(ledger.balance().dropped(Reason::Stopped).samples, 7);
+    push(&queue, &ledger, lane, block(2, 5));
+    assert_eq!((queue.leave(), queue.stopped()), (0, 12));
+    assert_eq!(ledger.balance().dropped(Reason::Stopped).samples, 12);
     assert_eq!(queue.load(), Load::default());
+}
+
+#[test]
+fn a_block_that_comes_when_its_sender_has_left_is_still_of_its_shard() {
+    let (queue, ledger) = durable(1000, 1000);
+    let origin = Origin { set: 3, shard: 2 };
+    let lane = queue.open_lane(origin);
+    queue.close_lane(lane);
+    push(&queue, &ledger, lane, block(1, 1));
+    assert_eq!(queue.next_unwritten().unwrap().2, origin);
 }
 
 #[test]
@@ -180,4 +192,30 @@ fn what_a_restart_found_leaves_before_what_came_since_and_what_the_log_forgot_is
     // The successor in the same process finds it again, and counts it once.
     ledger.recover(Counts { samples: 15, ..Counts::default() });
     assert_eq!((ledger.balance().queued.samples, ledger.balance().accepted.samples), (15, 35));
+}
+
+#[test]
+fn what_the_log_forgot_before_it_was_taken_in_is_dropped_for_the_logs_reason() {
+    let (queue, ledger) = durable(u64::MAX, u64::MAX);
+    let lane = queue.open_lane(Origin::default());
+    let counts = Counts { samples: 10, ..Counts::default() };
+    ledger.recover(counts + counts + counts);
+    queue.forgotten(3, Reason::TooOld);
+    let (bytes, waited) = (100, Duration::ZERO);
+    queue.take_in((1..=3).map(|sequence| (lane, Found { sequence, counts, bytes, waited })));
+    assert_eq!(ledger.balance().dropped(Reason::TooOld).samples, 20);
+    assert_eq!(pop(&queue, lane).unwrap().0, 1003);
+}
+
+#[test]
+fn when_the_log_vanishes_what_is_in_memory_is_written_again_and_the_rest_is_lost() {
+    let (queue, ledger) = durable(u64::MAX, 150);
+    let lane = queue.open_lane(Origin::default());
+    (0..3).for_each(|name| push(&queue, &ledger, lane, block(name, 10)));
+    write_all(&queue, 1); // two of them are on disk alone
+    assert_eq!(queue.look_for(|sequence| sequence == 1), 10);
+    assert_eq!(ledger.balance().dropped(Reason::Damaged).samples, 10);
+    assert_eq!((queue.unwritten(), queue.load().blocks), (1, 2));
+    assert_eq!(pop(&queue, lane).unwrap().0, 1001);
+    assert_eq!(pop(&queue, lane).unwrap().0, 2);
 }

@@ -136,6 +136,45 @@ async fn a_large_source_is_spread_over_shards_and_a_small_one_is_not() {
 }
 
 #[tokio::test]
+async fn a_large_source_is_spread_also_if_its_first_scrape_failed() {
+    let receiver = FakeReceiver::accepting().await;
+    let queue = "min_shards: 4, max_samples_per_send: 5000, batch_send_deadline: 10ms";
+    let world = World::start(&one(&receiver, queue));
+    let mut large = world.target("large", 12_000);
+    let report = world.target("large", 5).layout;
+    let report = Samples::plain(Role::Report, report, vec![0.0; 5]);
+    world.send(&mut large, vec![report], NOW_MS);
+    let empty = LayoutBuilder::new(&world.symbols).build();
+    let empty = Samples::plain(Role::Page, empty, Vec::new());
+    world.send(&mut large, vec![empty], NOW_MS + 1);
+    world.scrape(&mut large, 1);
+    receiver.wait_for_samples(&[], 12_005).await;
+    let largest = receiver.pushes().iter().map(|push| push.series.len()).max();
+    assert!(largest < Some(4000), "{largest:?} samples of one shard");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_raises_no_alert() {
+    let receiver = FakeReceiver::refusing(Reply::status(503)).await;
+    let world = World::start(&one(&receiver, "batch_send_deadline: 5ms, max_backoff: 30ms"));
+    let mut target = world.target("a", 10);
+    world.scrape(&mut target, 1);
+    wait_until("the failure is known", DEADLINE, || async {
+        world.view("r").last_error.ok_or_else(|| "no error".to_owned())
+    })
+    .await;
+    assert!(world.view("r").alert);
+    world.clock.set_wall(NOW_MS - 86_400_000);
+    receiver.accept();
+    world.settled("r").await;
+    let view = world.view("r");
+    assert!(view.last_delivery_ms < view.last_error.map(|error| error.unix_ms));
+    assert!(!view.alert);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn an_open_block_is_sent_at_its_deadline_or_at_the_end() {
     let receiver = FakeReceiver::accepting().await;
     let world = World::start(&one(&receiver, "batch_send_deadline: 50ms"));

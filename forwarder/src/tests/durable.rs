@@ -181,6 +181,97 @@ async fn a_disk_that_refuses_leaves_blocks_in_memory_until_it_takes_them() {
 }
 
 #[tokio::test]
+async fn what_the_disk_does_not_promise_to_keep_counts_as_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = folder.path().join("queues/r%2F1");
+    fs::create_dir_all(&queue).unwrap();
+    // Takes what is written to it, and refuses every sync.
+    std::os::unix::fs::symlink("/dev/null", queue.join("r%2F1.cursor")).unwrap();
+    let receiver = FakeReceiver::refusing(Reply::status(503)).await;
+    let world = World::start_in(&durable(&receiver, ", fsync: always"), folder.path());
+    let mut target = world.target("a", 10);
+    (1..=3).for_each(|round| world.scrape(&mut target, round));
+    wait_until("the disk was found refusing", DEADLINE, || async {
+        let disk = world.view("r/1").disk.unwrap();
+        let good = disk.failing && disk.unwritten_blocks == 3;
+        if good { Ok(()) } else { Err(format!("{disk:?}")) }
+    })
+    .await;
+    receiver.accept();
+    assert_eq!(world.settled("r/1").await.delivered.samples, 30);
+    assert_eq!(rounds(&receiver.samples(&[("core", "7")])), [1, 2, 3]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_folder_that_vanishes_is_begun_anew_and_what_comes_then_is_really_there() {
+    for is_made_again in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = folder.path().join("queues/r%2F1");
+        let receiver = FakeReceiver::refusing(Reply::status(503)).await;
+        let text = durable(&receiver, ", memory_size: 1KB");
+        let world = World::start_in(&text, folder.path());
+        let mut target = world.target("a", 10);
+        let all_is_written = || {
+            wait_until("all is on disk", DEADLINE, || async {
+                let disk = world.view("r/1").disk.unwrap();
+                let good = disk.unwritten_blocks == 0 && !disk.failing && disk.bytes > 0;
+                if good { Ok(()) } else { Err(format!("{disk:?}")) }
+            })
+        };
+        (1..=20).for_each(|round| world.scrape(&mut target, round));
+        all_is_written().await;
+        fs::remove_dir_all(&queue).unwrap();
+        if is_made_again {
+            fs::create_dir(&queue).unwrap();
+        }
+        (21..=40).for_each(|round| world.scrape(&mut target, round));
+        all_is_written().await;
+        let disk = world.view("r/1").disk.unwrap();
+        assert_eq!((disk.failures, disk.damages), (1, 1));
+        let account = world.stop_within(SHORT).await;
+        let lost = account.dropped_in_all().samples;
+        assert_eq!(account.queued.samples + lost, 400);
+        assert_eq!(dropped(&account, Reason::Damaged) + dropped(&account, Reason::Stopped), lost);
+
+        receiver.accept();
+        let world = World::start_in(&text, folder.path());
+        receiver.wait_for_samples(&[], account.queued.samples as usize).await;
+        let account = world.settled("r/1").await;
+        assert_eq!(account.dropped_in_all().total(), 0);
+        let arrived = rounds(&receiver.samples(&[("core", "7")]));
+        assert!(arrived.is_sorted() && arrived.ends_with(&(21..=40).collect::<Vec<_>>()));
+        world.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn after_everything_was_asked_for_once_blocks_wait_for_their_time_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = FakeReceiver::refusing(Reply::status(503)).await;
+    let text = durable(&receiver, ", write_interval: 1h");
+    let world = World::start_in(&text, folder.path());
+    let mut target = world.target("a", 10);
+    world.scrape(&mut target, 1);
+    receiver.wait_for_pushes(1).await;
+    assert!(world.destination("r/1").may_leave_queue().await);
+    assert_eq!(world.view("r/1").disk.unwrap().unwritten_blocks, 0);
+    world.scrape(&mut target, 2);
+    wait_until("the second block is sealed", DEADLINE, || async {
+        let open = world.feed("r/1").open_counts().total();
+        if open == 0 { Ok(()) } else { Err(format!("{open} samples are in the open block")) }
+    })
+    .await;
+    for _ in 0..2 {
+        // Between two answers the thread has looked what there is to write.
+        let read = world.destination("r/1").keepers()[0].read(999).await;
+        assert!(read.is_err(), "there is no such block");
+    }
+    assert_eq!(world.view("r/1").disk.unwrap().unwritten_blocks, 1);
+    world.stop_within(SHORT).await;
+}
+
+#[tokio::test]
 async fn what_the_cap_of_the_disk_does_not_cover_is_dropped_and_counted_exactly() {
     let folder = tempfile::tempdir().unwrap();
     let receiver = FakeReceiver::refusing(Reply::status(503)).await;

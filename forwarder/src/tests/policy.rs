@@ -181,6 +181,32 @@ async fn series_of_best_effort_are_shed_first() {
 }
 
 #[tokio::test]
+async fn a_change_that_was_shed_is_sent_as_soon_as_there_is_room() {
+    let receiver = FakeReceiver::refusing(Reply::status(503)).await;
+    let more = "delivery: { max_interval: 1h, best_effort: ['cpu{core=~\"[5-9]\"}'] }";
+    let text = entry(&receiver, more).replace("max_shards: 1", "max_queued_samples: 60");
+    let text = text.replace("max_samples_per_send: 100", "max_samples_per_send: 10");
+    let world = World::start(&text);
+    let mut target = world.target("a", 10);
+    let mut other = world.target("b", 5);
+    world.scrape(&mut target, 1);
+    (1..=8).for_each(|round| world.scrape(&mut other, round));
+    world.scrape(&mut target, 2);
+    receiver.accept();
+    assert_eq!(dropped(&world.settled("r").await, Reason::Shed), 5);
+    let still = Samples::plain(Role::Page, Arc::clone(&target.layout), vec![2.0; 10]);
+    world.send(&mut target, vec![still], NOW_MS + 9000);
+    let account = world.settled("r").await;
+    assert_eq!(dropped(&account, Reason::Unchanged), 5);
+    let values = |core: &str| -> Vec<f64> {
+        let samples = receiver.samples(&[("instance", "a"), ("core", core)]);
+        samples.iter().map(|sample| sample.value).collect()
+    };
+    assert_eq!((values("0"), values("9")), (vec![1.0, 2.0], vec![1.0, 2.0]));
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn no_more_samples_a_second_are_sent_than_the_file_says() {
     let receiver = FakeReceiver::accepting().await;
     let world = World::start(&entry(&receiver, "delivery: { max_samples_per_second: 1000 }"));

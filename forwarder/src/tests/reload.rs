@@ -82,6 +82,60 @@ async fn a_route_to_a_part_that_is_not_there_changes_nothing() {
     world.stop().await;
 }
 
+#[tokio::test]
+async fn what_stays_on_disk_without_a_successor_is_not_said_to_be_queued() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = FakeReceiver::refusing(Reply::status(503)).await;
+    let of = |delivery: &str| {
+        let delivery = format!(", delivery: {{ {delivery} }}");
+        config(&format!("remote_write:\n{}", entry("r", &receiver, &delivery)))
+    };
+    let durable = of("durability: disk, disk: { min_free_size: 1MB }");
+    let world = World::start_in("remote_write: []", folder.path());
+    world.forwarder.apply(Arc::clone(&durable)).unwrap();
+    let mut target = world.target("a", 10);
+    world.scrape(&mut target, 1);
+    world.forwarder.apply(of("durability: memory")).unwrap();
+    let account = world.settled("r").await;
+    assert_eq!((account.accepted.samples, dropped(&account, Reason::Stopped)), (10, 10));
+
+    // One that is durable again finds it.
+    receiver.accept();
+    world.forwarder.apply(durable).unwrap();
+    receiver.wait_for_samples(&[], 10).await;
+    let account = world.settled("r").await;
+    assert_eq!((account.recovered.samples, account.delivered.samples), (10, 10));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_in_no_log_is_not_said_to_be_queued_when_the_last_one_is_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = FakeReceiver::refusing(Reply::status(503)).await;
+    let of = |path: &Path| {
+        let disk = format!("disk: {{ min_free_size: 1MB, path: {path:?} }}");
+        let delivery = format!(", delivery: {{ durability: disk, {disk} }}");
+        config(&format!("remote_write:\n{}", entry("r", &receiver, &delivery)))
+    };
+    let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+    let world = World::start_in("remote_write: []", folder.path());
+    world.forwarder.apply(of(&one)).unwrap();
+    let mut target = world.target("a", 10);
+    world.scrape(&mut target, 1);
+    std::fs::write(&other, "a file where the folder should be").unwrap();
+    world.forwarder.apply(of(&other)).unwrap();
+    wait_until("the disk was found refusing", DEADLINE, || async {
+        let failing = world.view("r").disk.is_some_and(|disk| disk.failing);
+        if failing { Ok(()) } else { Err("it takes blocks".to_owned()) }
+    })
+    .await;
+    assert_eq!(world.balanced("r").queued.samples, 10);
+    std::fs::remove_file(&other).unwrap();
+    let account = world.settled("r").await;
+    assert_eq!(dropped(&account, Reason::Stopped), 10);
+    world.stop().await;
+}
+
 /// A sink before all others, where batches wait until they are let go.
 struct Gate {
     waits: std::sync::mpsc::Sender<()>,

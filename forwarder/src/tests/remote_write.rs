@@ -273,6 +273,26 @@ async fn a_receiver_that_asks_for_rest_gets_it() {
 }
 
 #[tokio::test]
+async fn a_receiver_that_asks_for_no_rest_has_the_usual_one() {
+    let receiver = FakeReceiver::answering(|_, before| match before {
+        0 => Reply::status(503).header("Retry-After", "0"),
+        _ => Reply::status(204),
+    })
+    .await;
+    let queue = "batch_send_deadline: 10ms, min_backoff: 500ms, max_backoff: 500ms";
+    let world = World::start(&format!(
+        "remote_write: [{{ name: r, url: {:?}, queue_config: {{ {queue} }} }}]",
+        receiver.url()
+    ));
+    let mut target = world.target("a", 5);
+    world.scrape(&mut target, 1);
+    world.settled("r").await;
+    let waited = receiver.pushes()[0].at - receiver.refused()[0].at;
+    assert!(waited >= Duration::from_millis(240), "{waited:?}");
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn version_1_sends_metadata_of_the_families_it_has_seen() {
     let receiver = FakeReceiver::accepting().await;
     let world = world(&receiver, "metadata_config: { send_interval: 20ms }");

@@ -118,3 +118,40 @@ async fn a_receiver_that_is_down_stalls_no_other_and_gets_its_own_later() {
         world.stop().await;
     }
 }
+
+#[tokio::test]
+async fn what_one_of_two_has_delivered_over_a_long_time_does_not_come_again() {
+    const ROUNDS: u32 = 400;
+    let folder = tempfile::tempdir().unwrap();
+    let receivers = receivers(2).await;
+    receivers.iter().for_each(|one| one.answer(Reply::status(503)));
+    let disk = "{ durability: disk, disk: { min_free_size: 1MB, memory_size: 1KB } }";
+    let text = text(&receivers, disk);
+    let world = World::start_in(&text, folder.path());
+    let mut target = world.target("t", SERIES);
+    for round in 1..=ROUNDS {
+        world.scrape(&mut target, round);
+    }
+    let all = ROUNDS as usize * SERIES;
+    wait_until("all is on disk", DEADLINE, || async {
+        let (disk, open) = (world.view("r").disk.unwrap(), world.feed("r").open_counts().total());
+        if disk.unwritten_blocks + open == 0 { Ok(()) } else { Err(format!("{disk:?} {open}")) }
+    })
+    .await;
+    receivers[0].accept();
+    wait_until("one of them has all of its own", DEADLINE, || async {
+        let known = receivers[0].series(&[]).len();
+        let delivered = world.balanced("r").delivered.samples as usize;
+        let done = known > 0 && delivered == ROUNDS as usize * known;
+        if done { Ok(()) } else { Err(format!("{delivered} samples of {known} series")) }
+    })
+    .await;
+    world.stop_within(Duration::from_millis(50)).await;
+
+    receivers[1].accept();
+    let world = World::start_in(&text, folder.path());
+    receivers[1].wait_for_samples(&[], 1).await;
+    world.settled("r").await;
+    assert_eq!(series_of(&receivers).1, all);
+    world.stop().await;
+}

@@ -219,6 +219,32 @@ async fn two_that_part_each_get_what_they_had_in_common() {
 }
 
 #[tokio::test]
+async fn logs_of_former_times_go_first_whatever_the_clocks_of_the_scraped_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = FakeReceiver::refusing(Reply::status(503)).await;
+    let second = FakeReceiver::refusing(Reply::status(503)).await;
+    let one = remote_write(&[entry("a", &first, "")]);
+    let two = remote_write(&[entry("a", &first, ""), entry("b", &second, "")]);
+    let world = World::start_in(&one, folder.path());
+    let mut target = world.target("t", 10);
+    let far_ahead = 1_000_001..=1_000_010;
+    far_ahead.clone().for_each(|round| world.scrape(&mut target, round));
+    all_is_written(&world, "a").await;
+    world.clock.advance(Duration::from_secs(60));
+    world.forwarder.apply(config(&two)).unwrap();
+    (1..=10).for_each(|round| world.scrape(&mut target, round));
+    all_is_written(&world, "a").await;
+    world.stop_within(SHORT).await;
+    assert_eq!(folders(folder.path()), ["a", "a+b"]);
+    first.accept();
+    let world = World::start_in(&two, folder.path());
+    delivered(&world, "a", 200).await;
+    let expected: Vec<i64> = far_ahead.map(i64::from).chain(1..=10).collect();
+    assert_eq!(rounds(&first), expected);
+    world.stop_within(SHORT).await;
+}
+
+#[tokio::test]
 async fn a_receiver_that_hangs_delays_nobody_it_shares_with() {
     let folder = tempfile::tempdir().unwrap();
     let hanging = FakeReceiver::refusing(Reply::never()).await;

@@ -37,4 +37,19 @@ impl Worker {
             warn!(%destination, file = %file.display(), "not a file of this queue: left alone");
         }
     }
+
+    /// The log was not where it was, and with it so many samples that were nowhere else.
+    pub(super) fn report_vanished(&self, lost: u64) {
+        let (destination, folder) = (&self.name, self.config.folder.display());
+        self.shared.stats.damages.fetch_add(1, Ordering::Relaxed);
+        error!(%destination, %folder, lost, "the queue on disk vanished: beginning another");
+    }
+
+    /// What lies in the place of one that vanished.
+    pub(super) fn report_foreign(&self, blocks: usize) {
+        let (destination, folder) = (&self.name, self.config.folder.display());
+        if blocks > 0 {
+            warn!(%destination, %folder, blocks, "another queue is there: for the next start");
+        }
+    }
 }
