@@ -31,6 +31,9 @@ const NAMES: [&str; 4] = ["reference", "durable", "twin", "small"];
 const BEFORE_KILL_MS: i64 = 12_000;
 /// A scrape that was under way.
 const AFTER_KILL_MS: i64 = 2_000;
+/// After a reload the one before may hold the small disk, and what it could not write, for so long:
+/// its successor does not know yet that the disk is full.
+const HAND_OVER: Duration = Duration::from_secs(75);
 /// Between two looks at the daemon.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long queues may take to empty in the end.
@@ -82,6 +85,7 @@ struct Soak {
     well_at: Vec<Option<Instant>>,
     /// Since when the small disk refuses.
     full_since_ms: Option<i64>,
+    reloaded: Instant,
 }
 
 /// Runs it, prints what came of it, and fails if something did not hold.
@@ -110,6 +114,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         version: 0,
         began: Instant::now(),
         full_since_ms: None,
+        reloaded: Instant::now(),
     };
     let ran = soak.run(Duration::from_secs(options.minutes * 60));
     if ran.is_err() {
@@ -143,6 +148,7 @@ impl Soak {
                 self.version += 1;
                 self.configure()?;
                 self.daemon.reload()?;
+                self.reloaded = Instant::now();
                 self.report.reloads += 1;
                 next_reload = now + Duration::from_secs(30 + self.chance.below(40));
             }
@@ -165,6 +171,7 @@ impl Soak {
         let fails = look.accounts.get("small").is_some_and(|account| account.disk_failing);
         match fails {
             true => _ = self.full_since_ms.get_or_insert_with(unix_ms),
+            false if self.reloaded.elapsed() < HAND_OVER => {}
             false => self.full_since_ms = None,
         }
         self.report.looked(self.began.elapsed(), &look, self.daemon.lives());
