@@ -39,9 +39,11 @@ lint:    ## Does the compiler, or clippy, complain?
 golden:  ## Rewrite the golden files; read the diff like code
 	UPDATE_GOLDEN=1 $(CARGO) test --workspace --locked
 
-tools:   ## Programs that tests run against: Debian packages, and kubectl
+tools:   ## Programs that tests run against: Debian packages, kubectl, a collector, a Kafka broker
 	@tests/tools/install-packages
 	@tests/tools/fetch-kubectl
+	@tests/tools/fetch-rotel
+	@tests/tools/fetch-tansu
 
 release:
 	$(CARGO) build --release --locked -p rollcall

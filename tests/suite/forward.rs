@@ -4,7 +4,9 @@ mod faults; // kills, receivers and disks that misbehave
 mod modules; // each module against the real thing
 mod otlp; // OTLP as a receiver reads it
 mod page; // docs/forwarders.md
-mod servers; // NATS and Redis
+mod servers; // NATS, Redis, a broker of Kafka's protocol
+mod stores; // InfluxDB, VictoriaMetrics, ClickHouse, an OpenTelemetry collector
+mod trouble; // modules whose receivers refuse, stall or are not what they seem
 
 use testkit::{
     Config, FakeReceiver, FakeTarget, Metrics, Prometheus, Reply, Rollcall, Version, config, job,

@@ -2,7 +2,6 @@
 
 mod transcript; // every command, as it prints
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -20,10 +19,7 @@ fn kubectl(app: &Rollcall) -> Kubectl {
 
 /// A kubectl that speaks to who listens at `url`.
 pub(crate) fn at(url: &str) -> Kubectl {
-    // The binary under test stands in `debug/` of the target folder, tools beside that.
-    let target = PathBuf::from(crate::BINARY);
-    let target = target.parent().and_then(|debug| debug.parent()).unwrap();
-    Kubectl::new(&target.join("test-tools/kubectl"), url.trim_end_matches('/'))
+    Kubectl::new(&crate::tool("kubectl"), url.trim_end_matches('/'))
 }
 
 async fn start(page: String) -> (FakeTarget, Rollcall, Kubectl) {

@@ -28,3 +28,12 @@ const BINARY: &str = env!("CARGO_BIN_EXE_rollcall");
 fn rollcall() -> testkit::Launch {
     testkit::Launch::new(BINARY)
 }
+
+/// A program that `make tools` has fetched.
+fn tool(name: &str) -> std::path::PathBuf {
+    // The binary under test stands in `debug/` of the target folder, tools beside that.
+    let target = std::path::Path::new(BINARY).ancestors().nth(2).unwrap();
+    let path = target.join("test-tools").join(name);
+    assert!(path.exists(), "no {}: run `make tools` first, which fetches it", path.display());
+    path
+}

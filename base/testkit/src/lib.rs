@@ -35,6 +35,7 @@ pub use fleet::Fleet;
 pub use kubectl::{Kubectl, Printed};
 pub use metrics::Metrics;
 pub use node_exporter::NodeExporter;
+pub use ports::free_address;
 pub use process::Process;
 pub use prometheus::Prometheus;
 pub use push::{Exemplar, Histogram, Metadata, Push, Series, Version};

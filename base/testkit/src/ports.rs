@@ -10,7 +10,7 @@ const FIRST: u16 = 12_000;
 const COUNT: u16 = 18_000;
 
 /// A loopback address nobody listens on. No two calls in a process return the same one soon.
-pub(crate) fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Processes that test at the same time start at different places.
     let start = (std::process::id() % 180) as u16 * 100;

@@ -177,3 +177,12 @@ pub(crate) fn gzip(body: &[u8]) -> Vec<u8> {
     out.truncate(bytes);
     out
 }
+
+/// What `body` was before it became gzip. Its last four bytes say how long that is.
+pub(crate) fn gunzip(body: &[u8]) -> Vec<u8> {
+    let length = body.last_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    let mut plain = vec![0; length as usize];
+    let mut decompressor = libdeflater::Decompressor::new();
+    decompressor.gzip_decompress(body, &mut plain).expect("a body of one gzip member");
+    plain
+}

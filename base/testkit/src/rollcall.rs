@@ -28,6 +28,7 @@ pub struct Launch {
     binary: PathBuf,
     yaml: String,
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
     folder: TempDir,
     waits_for: &'static str,
     address: Option<SocketAddr>,
@@ -60,6 +61,7 @@ impl Launch {
             binary: binary.as_ref().to_owned(),
             yaml: String::new(),
             arguments: Vec::new(),
+            variables: Vec::new(),
             folder: tempfile::tempdir().expect("create a temporary folder"),
             waits_for: "/-/ready",
             address: None,
@@ -79,6 +81,12 @@ impl Launch {
     /// With one more command line argument.
     pub fn argument(mut self, argument: &str) -> Launch {
         self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// With one more environment variable.
+    pub fn variable(mut self, name: &str, value: &str) -> Launch {
+        self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -125,7 +133,8 @@ impl Launch {
             .arg("--web.enable-lifecycle")
             .args(&self.arguments)
             .current_dir(self.folder.path())
-            .env("NO_COLOR", "1");
+            .env("NO_COLOR", "1")
+            .envs(self.variables);
         let log = self.folder.path().join("rollcall.log");
         let process = Process::start("rollcall", command, &log);
         let client = reqwest::Client::builder().timeout(DEADLINE).build();

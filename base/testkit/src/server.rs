@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::reply::{Reply, Way};
+use crate::reply::{Reply, Way, gunzip};
 
 /// Bytes of a request head at most.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -53,6 +53,14 @@ impl Request {
     /// The path, without the query.
     pub fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or_default()
+    }
+
+    /// The body, without gzip if it says that it is packed so.
+    pub fn plain_body(&self) -> Vec<u8> {
+        match self.header("content-encoding") {
+            Some("gzip") => gunzip(&self.body),
+            _ => self.body.to_vec(),
+        }
     }
 }
 

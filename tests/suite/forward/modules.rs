@@ -10,12 +10,13 @@ use rdkafka::mocking::MockCluster;
 use testkit::{Config, DEADLINE, FakeTarget, Reply, Rollcall, config, wait_until};
 
 use super::counting_target;
-use super::otlp::numbers_of_points;
-use super::servers::{Nats, Redis};
+use super::otlp::{numbers_of_points, traces_of_exemplars};
+use super::servers::{Kafka, Nats, Redis};
+use super::stores::{ClickHouse, Collector, Influx, Victoria};
 use crate::rollcall;
 
 /// Sends everything of the target to one destination named `there`.
-fn sending(target: &FakeTarget, module: &str, keys: &str) -> Config {
+pub(super) fn sending(target: &FakeTarget, module: &str, keys: &str) -> Config {
     // A scrape that takes longer than this is one that failed: servers start meanwhile.
     config().global("scrape_interval: 500ms").scrape(target).section(&format!(
         "
@@ -30,12 +31,12 @@ fn sending(target: &FakeTarget, module: &str, keys: &str) -> Config {
     ))
 }
 
-async fn start(target: &FakeTarget, module: &str, keys: &str) -> Rollcall {
+pub(super) async fn start(target: &FakeTarget, module: &str, keys: &str) -> Rollcall {
     rollcall().config(&sending(target, module, keys)).start().await
 }
 
 /// The values of `n` in lines of JSON.
-fn numbers(lines: &[u8]) -> Vec<f64> {
+pub(super) fn numbers(lines: &[u8]) -> Vec<f64> {
     let lines = std::str::from_utf8(lines).unwrap().lines();
     let lines = lines.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     lines
@@ -50,7 +51,7 @@ fn numbers(lines: &[u8]) -> Vec<f64> {
 
 /// They are those of the first scrapes, each once, in order.
 #[track_caller]
-fn check(numbers: &[f64], at_least: usize) {
+pub(super) fn check(numbers: &[f64], at_least: usize) {
     let want: Vec<f64> = (0..numbers.len()).map(|n| n as f64).collect();
     assert_eq!(numbers, want);
     assert!(numbers.len() >= at_least, "{numbers:?}");
@@ -95,8 +96,19 @@ async fn redis_has_an_entry_for_every_sample() {
     check(&numbers(&redis.entries("samples").await), 3);
 }
 
+#[tokio::test]
+async fn redis_can_be_reached_over_tls() {
+    let (target, (redis, url, authority)) = (counting_target().await, Redis::secure().await);
+    let keys = format!("url: '{url}'\n            stream: samples");
+    let launch = rollcall().config(&sending(&target, "redis", &keys));
+    let app = launch.variable("SSL_CERT_FILE", &authority.display().to_string()).start().await;
+    target.wait_for_requests(4).await;
+    app.stop().await;
+    check(&numbers(&redis.entries("samples").await), 3);
+}
+
 /// Keys and payloads of the first messages of a topic.
-fn consume(servers: &str, n: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub(super) fn consume(servers: &str, n: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
     let consumer: BaseConsumer = rdkafka::ClientConfig::new()
         .set("bootstrap.servers", servers)
         .set("group.id", "test")
@@ -116,15 +128,12 @@ fn consume(servers: &str, n: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
     messages
 }
 
-#[tokio::test]
-async fn kafka_has_a_message_for_every_sample_with_its_series_as_the_key() {
-    let cluster = MockCluster::new(2).unwrap();
-    cluster.create_topic("samples", 1, 2).unwrap();
+/// Sends to the topic `samples` of these brokers until some scrapes have arrived; what did.
+async fn through_kafka(servers: String) -> Vec<(Vec<u8>, Vec<u8>)> {
     let target = counting_target().await;
     let keys = format!(
-        "brokers: [{:?}]\n            topic: samples\n            \
-         options: {{ compression.type: snappy }}",
-        cluster.bootstrap_servers()
+        "brokers: [{servers:?}]\n            topic: samples\n            \
+         options: {{ compression.type: snappy }}"
     );
     let app = start(&target, "kafka", &keys).await;
     target.wait_for_requests(5).await;
@@ -133,10 +142,13 @@ async fn kafka_has_a_message_for_every_sample_with_its_series_as_the_key() {
     })
     .await;
     app.stop().await;
-    let servers = cluster.bootstrap_servers();
-    let messages = tokio::task::spawn_blocking(move || consume(&servers, 28)).await.unwrap();
+    tokio::task::spawn_blocking(move || consume(&servers, 28)).await.unwrap()
+}
+
+/// Every message is a sample, and its key the sample's series.
+fn check_messages(messages: &[(Vec<u8>, Vec<u8>)]) {
     let mut lines = Vec::new();
-    for (key, payload) in &messages {
+    for (key, payload) in messages {
         let line: serde_json::Value = serde_json::from_slice(payload).unwrap();
         let key: serde_json::Value = serde_json::from_slice(key).unwrap();
         assert_eq!(key, line["labels"]);
@@ -144,6 +156,20 @@ async fn kafka_has_a_message_for_every_sample_with_its_series_as_the_key() {
         lines.push(b'\n');
     }
     check(&numbers(&lines), 4);
+}
+
+#[tokio::test]
+async fn kafka_has_a_message_for_every_sample_with_its_series_as_the_key() {
+    let broker = Kafka::start().await;
+    check_messages(&through_kafka(broker.address.to_string()).await);
+}
+
+/// Tansu is one broker; librdkafka's fake has replicas.
+#[tokio::test]
+async fn a_cluster_of_kafka_acknowledges_with_all_its_replicas() {
+    let cluster = MockCluster::new(2).unwrap();
+    cluster.create_topic("samples", 1, 2).unwrap();
+    check_messages(&through_kafka(cluster.bootstrap_servers()).await);
 }
 
 /// An endpoint that keeps what is posted to it; the second request is refused for a while.
@@ -206,6 +232,89 @@ async fn an_array_of_json_and_line_protocol_say_the_same() {
             }
         }
         check(&found, 3);
+    }
+}
+
+#[tokio::test]
+async fn influxdb_has_a_point_for_every_sample() {
+    let (target, influx) = (counting_target().await, Influx::start().await);
+    let keys = format!("url: '{}'\n            format: influx", influx.write_url());
+    let app = start(&target, "http", &keys).await;
+    target.wait_for_requests(4).await;
+    app.stop().await;
+    check(&influx.values("n").await, 3);
+}
+
+#[tokio::test]
+async fn victoria_metrics_has_a_point_for_every_sample() {
+    let (target, victoria) = (counting_target().await, Victoria::start().await);
+    let keys = format!(
+        "url: '{}'\n            format: influx\n            compression: gzip",
+        victoria.write_url()
+    );
+    let app = start(&target, "http", &keys).await;
+    target.wait_for_requests(4).await;
+    app.stop().await;
+    let values = wait_until("what was written can be asked for", DEADLINE, || async {
+        let values = victoria.values("n_value").await;
+        if values.len() >= 3 { Ok(values) } else { Err(format!("{values:?}")) }
+    })
+    .await;
+    check(&values, 3);
+}
+
+#[tokio::test]
+async fn clickhouse_has_a_row_for_every_sample() {
+    let (target, clickhouse) = (counting_target().await, ClickHouse::start().await);
+    let keys = format!(
+        "url: '{}'\n            compression: gzip\n            \
+         write_relabel_configs: [{{ source_labels: [__name__], regex: n, action: keep }}]",
+        clickhouse.insert_url()
+    );
+    let app = start(&target, "http", &keys).await;
+    target.wait_for_requests(4).await;
+    app.stop().await;
+    check(&clickhouse.values().await, 3);
+}
+
+/// A page whose counter has an exemplar.
+async fn target_with_exemplars() -> FakeTarget {
+    FakeTarget::answering(|_, nth| {
+        let page = format!("# TYPE n counter\nn_total {nth} # {{trace=\"{nth}\"}} 1.0\n# EOF\n");
+        Reply::page(page).typed("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_opentelemetry_collector_passes_on_what_it_is_sent() {
+    for protocol in ["http", "grpc"] {
+        let target = target_with_exemplars().await;
+        let endpoint = FakeTarget::serving(Reply::status(200)).await;
+        let collector = Collector::start(&endpoint.address()).await;
+        let url = match protocol {
+            "http" => format!("http://{}/v1/metrics", collector.http),
+            _ => format!("http://{}", collector.grpc),
+        };
+        let keys = format!(
+            "url: '{url}'\n            protocol: {protocol}\n            compression: gzip"
+        );
+        let app = start(&target, "otlp", &keys).await;
+        target.wait_for_requests(4).await;
+        app.stop().await;
+        let found = wait_until("it has passed on three scrapes", DEADLINE, || async {
+            let bodies: Vec<Vec<u8>> =
+                endpoint.requests().iter().map(testkit::Request::plain_body).collect();
+            let of = |body: &Vec<u8>| numbers_of_points(body, "n_total");
+            let numbers: Vec<f64> = bodies.iter().flat_map(of).collect();
+            let traces = bodies.iter().flat_map(|body| traces_of_exemplars(body)).collect();
+            if numbers.len() >= 3 { Ok((numbers, traces)) } else { Err(format!("{numbers:?}")) }
+        })
+        .await;
+        let (numbers, traces): (Vec<f64>, Vec<String>) = found;
+        check(&numbers, 3);
+        let want: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+        assert_eq!(traces, want, "exemplars over {protocol}");
     }
 }
 

@@ -43,18 +43,58 @@ struct Point {
     time_unix_nano: u64,
     #[prost(double, optional, tag = "4")]
     as_double: Option<f64>,
+    #[prost(message, repeated, tag = "5")]
+    exemplars: Vec<Exemplar>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Exemplar {
+    #[prost(message, repeated, tag = "7")]
+    attributes: Vec<Attribute>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Attribute {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(message, optional, tag = "2")]
+    value: Option<AnyValue>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct AnyValue {
+    #[prost(string, tag = "1")]
+    text: String,
 }
 
 /// The numbers of every point of one metric, in order.
 pub(super) fn numbers_of_points(body: &[u8], name: &str) -> Vec<f64> {
-    let request = ExportRequest::decode(body).unwrap();
-    let scopes = request.resources.into_iter().flat_map(|resource| resource.scopes);
-    let metrics = scopes.flat_map(|scope| scope.metrics).filter(|metric| metric.name == name);
-    let points = metrics.flat_map(|metric| metric.gauge.or(metric.sum).unwrap_or_default().points);
+    let points = points(body).into_iter().filter(|(metric, _)| metric == name);
     points
-        .map(|point| {
+        .map(|(_, point)| {
             assert!(point.time_unix_nano > 1_600_000_000_000_000_000);
             point.as_double.unwrap()
+        })
+        .collect()
+}
+
+/// The attribute `trace` of every exemplar, in order.
+pub(super) fn traces_of_exemplars(body: &[u8]) -> Vec<String> {
+    let exemplars = points(body).into_iter().flat_map(|(_, point)| point.exemplars);
+    let attributes = exemplars.flat_map(|exemplar| exemplar.attributes);
+    let traces = attributes.filter(|attribute| attribute.key == "trace");
+    traces.map(|attribute| attribute.value.unwrap_or_default().text).collect()
+}
+
+/// Every point of a number, with its metric's name.
+fn points(body: &[u8]) -> Vec<(String, Point)> {
+    let request = ExportRequest::decode(body).unwrap();
+    let scopes = request.resources.into_iter().flat_map(|resource| resource.scopes);
+    let metrics = scopes.flat_map(|scope| scope.metrics);
+    metrics
+        .flat_map(|metric| {
+            let points = metric.gauge.or(metric.sum).unwrap_or_default().points;
+            points.into_iter().map(move |point| (metric.name.clone(), point))
         })
         .collect()
 }

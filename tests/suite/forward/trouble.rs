@@ -1,0 +1,189 @@
+//! Modules in trouble: what can never arrive is dropped and counted, once; what may arrive another
+//! time is tried again until it does.
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use testkit::{DEADLINE, FakeTarget, Reply, Rollcall, wait_until};
+
+use super::modules::{check, consume, numbers, sending, start};
+use super::servers::{Nats, Redis};
+use super::{balanced, counting_target};
+use crate::rollcall;
+
+/// Waits until samples were dropped for this reason; how many.
+async fn dropped(app: &Rollcall, reason: &str) -> f64 {
+    let name = "rollcall_forward_dropped_samples_total";
+    let of = [("destination", "there"), ("reason", reason)];
+    app.wait_for_metrics(reason, |metrics| metrics.sum(name, &of) > 0.0).await;
+    let metrics = app.metrics().await;
+    balanced(&metrics, "there");
+    metrics.sum(name, &of)
+}
+
+#[tokio::test]
+async fn a_guarded_nats_lets_in_who_its_url_names() {
+    let (target, nats) = (counting_target().await, Nats::guarded().await);
+    let keys = format!("url: '{}'\n            subject: metrics.hosts", nats.url);
+    let app = start(&target, "nats", &keys).await;
+    target.wait_for_requests(4).await;
+    let stopped = app.stop().await;
+    assert!(!stopped.log().contains("p%40ss"), "{}", stopped.log());
+    check(&numbers(&nats.messages().await), 3);
+}
+
+#[tokio::test]
+async fn a_message_too_large_for_its_stream_is_refused() {
+    let (target, nats) = (counting_target().await, Nats::start().await);
+    let mut config = nats.stream.get_info().await.unwrap().config;
+    config.max_message_size = 100;
+    let client = async_nats::connect(&nats.url).await.unwrap();
+    async_nats::jetstream::new(client).update_stream(config).await.unwrap();
+    let keys = format!("url: {}\n            subject: metrics.hosts", nats.url);
+    let app = start(&target, "nats", &keys).await;
+    assert!(dropped(&app, "refused").await > 0.0);
+    app.stop_expecting(&["there"]).await;
+}
+
+#[tokio::test]
+async fn a_redis_key_that_is_no_stream_is_refused() {
+    let (target, redis) = (counting_target().await, Redis::start().await);
+    let mut connection = redis.client.get_multiplexed_async_connection().await.unwrap();
+    let set = redis::cmd("SET").arg("samples").arg("text").to_owned();
+    set.exec_async(&mut connection).await.unwrap();
+    let keys = format!("url: {}\n            stream: samples", redis.url);
+    let app = start(&target, "redis", &keys).await;
+    assert!(dropped(&app, "refused").await > 0.0);
+    app.stop_expecting(&["there"]).await;
+}
+
+/// A stalled Redis is waited for: it does what it was asked in the end, and would do it twice.
+#[tokio::test]
+async fn a_redis_that_stalls_is_not_asked_twice() {
+    let (target, redis) = (counting_target().await, Redis::start().await);
+    let keys = format!("url: {}\n            stream: samples", redis.url);
+    let app = start(&target, "redis", &keys).await;
+    target.wait_for_requests(2).await;
+    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+    let connection = redis.client.get_multiplexed_async_connection_with_config(&patient).await;
+    let mut connection = connection.unwrap();
+    let stall = redis::cmd("DEBUG").arg("SLEEP").arg(2).to_owned();
+    stall.exec_async(&mut connection).await.unwrap();
+    target.wait_for_more_requests(2).await;
+    app.stop().await;
+    check(&numbers(&redis.entries("samples").await), 4);
+}
+
+fn kafka_keys(servers: &str) -> String {
+    format!(
+        "brokers: [{servers:?}]\n            topic: samples\n            \
+         options: {{ message.max.bytes: 1000 }}"
+    )
+}
+
+#[tokio::test]
+async fn one_message_too_large_for_kafka_takes_no_other_with_it() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("samples", 1, 1).unwrap();
+    let long = "x".repeat(1500);
+    let target = FakeTarget::answering(move |_, nth| {
+        Reply::from(format!("n {nth}\nlarge{{text=\"{long}\"}} 1\n"))
+    })
+    .await;
+    let app = start(&target, "kafka", &kafka_keys(&cluster.bootstrap_servers())).await;
+    target.wait_for_requests(4).await;
+    app.wait_for_metrics("some arrived", |metrics| {
+        metrics.sum("rollcall_forward_delivered_samples_total", &[]) >= 18.0
+    })
+    .await;
+    // Of each page the large one, and no other.
+    let n_large = dropped(&app, "not_written").await;
+    let metrics = app.metrics().await;
+    let (delivered, _, all_dropped) = balanced(&metrics, "there");
+    assert_eq!(all_dropped, n_large);
+    assert!((6.0 * n_large - delivered).abs() <= 6.0, "{delivered} delivered, {n_large} large");
+    app.stop_expecting(&["there"]).await;
+    let servers = cluster.bootstrap_servers();
+    let messages = tokio::task::spawn_blocking(move || consume(&servers, 18)).await.unwrap();
+    let lines: Vec<u8> =
+        messages.into_iter().flat_map(|(_, line)| [line, b"\n".to_vec()].concat()).collect();
+    check(&numbers(&lines), 3);
+}
+
+/// Without the right to be idempotent a producer is lost for ever; the next one may have it.
+#[tokio::test]
+async fn a_kafka_producer_that_can_not_go_on_is_replaced() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("samples", 1, 1).unwrap();
+    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+    cluster.request_errors(RDKafkaApiKey::InitProducerId, &[denied]);
+    let target = counting_target().await;
+    let app = start(&target, "kafka", &kafka_keys(&cluster.bootstrap_servers())).await;
+    app.wait_for_metrics("some arrived", |metrics| {
+        metrics.sum("rollcall_forward_delivered_samples_total", &[]) >= 18.0
+    })
+    .await;
+    let stopped = app.stop_expecting(&["there", "librdkafka", "Kafka producer"]).await;
+    assert!(stopped.log().contains("another one begins"), "{}", stopped.log());
+}
+
+#[tokio::test]
+async fn a_redirect_that_leaves_the_body_behind_is_no_delivery() {
+    let elsewhere = FakeTarget::serving("welcome").await;
+    let login = format!("http://{}/login", elsewhere.address());
+    for module in ["http", "otlp"] {
+        let login = login.clone();
+        let endpoint =
+            FakeTarget::answering(move |_, _| Reply::status(302).header("Location", &login)).await;
+        let target = counting_target().await;
+        let keys = format!("url: 'http://{}/v1/metrics'", endpoint.address());
+        let app = start(&target, module, &keys).await;
+        assert!(dropped(&app, "refused").await > 0.0);
+        let (delivered, ..) = balanced(&app.metrics().await, "there");
+        assert_eq!(delivered, 0.0, "{module}");
+        app.stop_expecting(&["there"]).await;
+    }
+    assert_eq!(elsewhere.n_requests(), 0);
+}
+
+/// What a child said before it was asked anything must not count as its answer to a block.
+#[tokio::test]
+async fn a_child_that_is_out_of_step_is_replaced() {
+    let target = counting_target().await;
+    let script = r#"
+[ -e began ] || { : > began; echo "ready when you are"; }
+while read -r line; do
+  if [ -n "$line" ]; then printf "%s\n" "$line" >> block.$$; continue; fi
+  cat block.$$ >> lines.ndjson; : > block.$$; echo ok
+done
+"#;
+    let keys = "command: [sh, take.sh]\n            acknowledge: true";
+    let launch = rollcall().config(&sending(&target, "exec", keys));
+    std::fs::write(launch.folder().join("take.sh"), script).unwrap();
+    let app = launch.start().await;
+    target.wait_for_requests(5).await;
+    let stopped = app.stop_expecting(&["there"]).await;
+    assert!(stopped.log().contains("ready when you are"), "{}", stopped.log());
+    let text = std::fs::read(stopped.folder().join("lines.ndjson")).unwrap();
+    let mut found = numbers(&text);
+    found.dedup(); // the first child may have taken its block too
+    check(&found, 4);
+}
+
+/// What a child's pipe has taken is delivered: the child may read it to its end.
+#[tokio::test]
+async fn a_child_may_finish_what_is_in_its_pipe() {
+    let target = counting_target().await;
+    let command = r#"command: [sh, -c, 'while read -r line; do
+              [ -e read.on ] || sleep 0.2; printf "%s\n" "$line" >> lines.ndjson; done']"#;
+    let app = start(&target, "exec", command).await;
+    target.wait_for_requests(4).await;
+    let stopped = app.stop().await;
+    std::fs::write(stopped.folder().join("read.on"), "").unwrap();
+    let lines = stopped.folder().join("lines.ndjson");
+    let found = wait_until("the child has read everything", DEADLINE, || async {
+        let found = std::fs::read(&lines).map(|text| numbers(&text)).unwrap_or_default();
+        if found.len() >= 3 { Ok(found) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+    check(&found, 3);
+}
