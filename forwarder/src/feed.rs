@@ -190,6 +190,8 @@ impl Feed {
         if let Some(keeper) = &self.keeper {
             keeper.close().await;
         }
+        // Who takes over begins when the module of the one before is at its end, too.
+        join_all(self.members.iter().map(|member| member.module.end())).await;
         self.members.iter().for_each(|member| member.end());
     }
 

@@ -26,6 +26,12 @@ pub trait Module: Send + Sync + 'static {
 
     /// Sends `parcel` once and says what became of it. Dropping the future gives up.
     fn send<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Verdict>;
+
+    /// Nothing more is sent. Who holds what was delivered, such as a pipe, waits here until it has
+    /// gone on, within a limit of its own. Mostly there is nothing to do.
+    fn end(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// What a module is given to send.

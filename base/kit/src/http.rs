@@ -321,7 +321,8 @@ impl Client {
         {
             return Ok(pool.clone());
         }
-        let protocols = tls.map(|tls| Protocols::new(tls, self.0.config.http2));
+        let http2 = self.0.config.http2 || self.0.http2_only;
+        let protocols = tls.map(|tls| Protocols::new(tls, http2));
         let connector = Connector::new(Arc::clone(&self.0.endpoints), protocols);
         let pool = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())

@@ -197,7 +197,7 @@ fn secrets_are_not_shown() {
         - { name: n, module: nats, url: 'nats://u:hidden@a,u:hidden@b', subject: s }\n\
         - { name: h, module: http, url: 'http://u:hidden@h/', headers: { X-Api-Key: hidden } }\n\
         - { name: o, module: otlp, url: 'http://u:hidden@h/', headers: { Authorization: hidden } }\n\
-        - { name: e, module: exec, command: [cat], env: { DB_PASSWORD: hidden } }\n\
+        - { name: e, module: exec, command: [cat], env: { DB_PASS: hidden, DB: 'pg://u:hidden@h/d' } }\n\
         - { name: r, module: redis, stream: s, url: 'redis://u:hidden@h/' }\n";
     let config = read(text).unwrap();
     for destination in &config.destinations {

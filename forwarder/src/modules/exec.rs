@@ -13,13 +13,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
 use kit::Clock;
 use kit::config::{Invalid, yaml::Section};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
+use tokio_util::codec::{FramedRead, LinesCodec};
 use tracing::{info, warn};
 
 use super::secrets;
@@ -37,6 +39,8 @@ pub(super) const KIND: ModuleKind = ModuleKind {
 const HEARD_WITHIN: Duration = Duration::from_secs(30);
 /// How long a child that is sent nothing more may take for what is in its pipe.
 const ENDED_WITHIN: Duration = Duration::from_secs(10);
+/// A child's answer is no longer than this.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// What the file says.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
@@ -58,12 +62,11 @@ struct Exec {
     child: Mutex<Option<Fed>>,
 }
 
-/// A child and what it says. When it is sent nothing more, its input ends, and it has some time to
-/// end by itself.
+/// A child and what it says. One that is let go has some time for what is in its pipe.
 struct Fed {
     child: Option<Child>,
     /// Only of one that acknowledges.
-    answers: Option<Lines<BufReader<ChildStdout>>>,
+    answers: Option<FramedRead<ChildStdout, LinesCodec>>,
 }
 
 fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invalid> {
@@ -96,6 +99,16 @@ impl Module for Exec {
             }
         })
     }
+
+    fn end(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if let Some(mut fed) = self.child.lock().await.take()
+                && let Some(child) = fed.child.take()
+            {
+                let_go(child).await;
+            }
+        })
+    }
 }
 
 impl Exec {
@@ -122,6 +135,12 @@ impl Exec {
         let mut slot = self.child.lock().await;
         let mut fed = match slot.take() {
             Some(mut fed) => match fed.ended()? {
+                // What it said unasked would count as its answer to this block.
+                None if fed.says_something() => {
+                    info!(command = %self.endpoint(), "child talks unasked, starting another one");
+                    drop(fed);
+                    self.start()?
+                }
                 None => fed,
                 Some(status) => {
                     info!(command = %self.endpoint(), %status, "child ended, starting it again");
@@ -148,7 +167,8 @@ impl Exec {
         let stdout = if self.spec.acknowledge { Stdio::piped() } else { Stdio::inherit() };
         command.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::inherit());
         let mut child = command.spawn()?;
-        let answers = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
+        let lines = || LinesCodec::new_with_max_length(ANSWER_BYTES_MAX);
+        let answers = child.stdout.take().map(|stdout| FramedRead::new(stdout, lines()));
         Ok(Fed { child: Some(child), answers })
     }
 }
@@ -190,8 +210,14 @@ impl Fed {
         write(pipe, block).await?;
         let Some(answers) = &mut self.answers else { return Ok(None) };
         write(pipe, b"\n").await?;
-        let line = heard(answers.next_line()).await?;
+        let line =
+            heard(async { answers.next().await.transpose().map_err(io::Error::other) }).await?;
         line.ok_or(io::ErrorKind::UnexpectedEof.into()).map(Some)
+    }
+
+    /// Whether it says more than it was asked for, or nothing any more.
+    fn says_something(&mut self) -> bool {
+        self.answers.as_mut().is_some_and(|answers| answers.next().now_or_never().is_some())
     }
 
     /// It does nothing more.
@@ -204,14 +230,17 @@ impl Fed {
 
 impl Drop for Fed {
     fn drop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
-        drop(child.stdin.take());
         // Outside of a runtime the end of its input must do.
-        let Ok(runtime) = Handle::try_current() else { return };
-        runtime.spawn(async move {
-            if tokio::time::timeout(ENDED_WITHIN, child.wait()).await.is_err() {
-                let _ended_meanwhile = child.kill().await;
-            }
-        });
+        if let (Some(child), Ok(runtime)) = (self.child.take(), Handle::try_current()) {
+            runtime.spawn(let_go(child));
+        }
+    }
+}
+
+/// Ends a child's input, and the child if it does not.
+async fn let_go(mut child: Child) {
+    drop(child.stdin.take());
+    if tokio::time::timeout(ENDED_WITHIN, child.wait()).await.is_err() {
+        let _ended_meanwhile = child.kill().await;
     }
 }

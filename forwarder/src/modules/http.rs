@@ -126,10 +126,16 @@ impl Spec {
         check_url(&url, KIND.name)?;
         let method = Method::from_bytes(method.as_bytes())
             .map_err(|_| Invalid::new("method", format!("not an HTTP method: {method:?}")))?;
+        let format = BodyFormat::named(&format)?;
+        // Remote write's messages are compressed already.
+        let packing = match format.block_format().compression {
+            Compression::None => Packing::named(&compression)?,
+            Compression::Snappy => Packing::named(&compression).map(|_| Packing::None)?,
+        };
         Ok(HttpConfig {
             headers: check_headers(&headers)?,
-            format: BodyFormat::named(&format)?,
-            packing: Packing::named(&compression)?,
+            format,
+            packing,
             timeout: timeout.to_std(),
             http: http.check()?,
             url,
@@ -153,6 +159,11 @@ impl Module for Http {
                 Ok(body) => body,
                 Err(source) => return Verdict::Refused { why: self.unsent(source) },
             };
+            if !not_sent.is_empty() && not_sent == parcel.counts {
+                // Nothing is left to send.
+                self.bodies.forget(parcel);
+                return Verdict::Delivered { not_written: not_sent, remark: None };
+            }
             let request = match self.request(bytes) {
                 Ok(request) => request,
                 Err(error) => return Verdict::Refused { why: self.unsent(error) },
@@ -182,12 +193,7 @@ fn is_worth_another_try(why: &SendError) -> bool {
 
 impl Http {
     async fn body(&self, parcel: &Parcel) -> io::Result<Body> {
-        // Remote write's messages are compressed already.
-        let packing = match parcel.format.compression {
-            Compression::None => self.packing,
-            Compression::Snappy => Packing::None,
-        };
-        let format = self.format;
+        let (format, packing) = (self.format, self.packing);
         let make = move |plain: Bytes| {
             let Body { bytes, not_sent } = format.make(&plain)?;
             Ok(Body { bytes: packing.pack(bytes)?, not_sent })

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -58,13 +59,16 @@ struct Spec {
 
 struct Kafka {
     /// Replaced when the library says that it can never be used again.
-    producer: Mutex<FutureProducer>,
+    producer: Mutex<Arc<Producing>>,
     config: ClientConfig,
     brokers: String,
     topic: String,
     is_json: bool,
     key_label: String,
 }
+
+/// A producer, which takes its time to end: not on a thread that serves.
+struct Producing(Option<FutureProducer>);
 
 /// One of our lines, as far as it matters.
 #[derive(Deserialize)]
@@ -111,7 +115,7 @@ fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invali
             source: Box::new(source),
         })?;
         Ok(Box::new(Kafka {
-            producer: Mutex::new(producer),
+            producer: Mutex::new(Arc::new(Producing(Some(producer)))),
             config: config.clone(),
             brokers: brokers.clone(),
             topic: spec.topic.clone(),
@@ -167,6 +171,25 @@ impl Module for Kafka {
     }
 }
 
+// === impl Producing ===
+
+impl Deref for Producing {
+    type Target = FutureProducer;
+
+    fn deref(&self) -> &FutureProducer {
+        self.0.as_ref().expect("it is taken when this is dropped, and no earlier")
+    }
+}
+
+impl Drop for Producing {
+    fn drop(&mut self) {
+        let producer = self.0.take();
+        std::thread::spawn(move || drop(producer)); // what it still has is sent again
+    }
+}
+
+// === impl Kafka ===
+
 impl Kafka {
     /// What becomes of a parcel of which these messages failed.
     fn judge(&self, parcel: &Parcel, failed: Vec<(Counts, KafkaError)>) -> Verdict {
@@ -196,7 +219,7 @@ impl Kafka {
         match self.config.create() {
             Ok(another) => {
                 warn!(brokers = %self.brokers, why, "the Kafka producer is lost: another one begins");
-                *producer = another;
+                *producer = Arc::new(Producing(Some(another)));
             }
             Err(error) => error!(brokers = %self.brokers, %error, "making a Kafka producer failed"),
         }

@@ -5,30 +5,26 @@ use serde::de::IgnoredAny;
 
 use crate::block::Counts;
 
-/// What kind of sample a line is. See `encode/json_lines.rs`.
-#[derive(Debug, Deserialize)]
-pub(super) struct LineKind {
+/// What says which kind of sample a line is. See `encode/json_lines.rs`.
+#[derive(Debug, Default, Deserialize)]
+struct Kind {
     histogram: Option<IgnoredAny>,
     exemplar: Option<IgnoredAny>,
 }
 
-// === impl LineKind ===
-
-impl LineKind {
-    /// One of its kind.
-    pub(super) fn counts(&self) -> Counts {
-        match (&self.histogram, &self.exemplar) {
-            (None, None) => Counts { samples: 1, ..Counts::NONE },
-            (Some(_), _) => Counts { histograms: 1, ..Counts::NONE },
-            (None, Some(_)) => Counts { exemplars: 1, ..Counts::NONE },
-        }
+/// One of its kind.
+pub(super) fn one_of(is_histogram: bool, is_exemplar: bool) -> Counts {
+    match (is_histogram, is_exemplar) {
+        (false, false) => Counts { samples: 1, ..Counts::NONE },
+        (true, _) => Counts { histograms: 1, ..Counts::NONE },
+        (false, true) => Counts { exemplars: 1, ..Counts::NONE },
     }
 }
 
 /// What a line counts. One that is none of ours counts as a number.
 pub(super) fn counts_of(line: &[u8]) -> Counts {
-    let number = LineKind { histogram: None, exemplar: None };
-    serde_json::from_slice(line).unwrap_or(number).counts()
+    let Kind { histogram, exemplar } = serde_json::from_slice(line).unwrap_or_default();
+    one_of(histogram.is_some(), exemplar.is_some())
 }
 
 #[cfg(test)]

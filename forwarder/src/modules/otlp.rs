@@ -141,6 +141,13 @@ impl Spec {
             }
             packing @ (Packing::None | Packing::Gzip) => packing,
         };
+        if protocol == Protocol::Grpc
+            && url.starts_with("http://")
+            && !http.proxy.proxy_url.is_empty()
+        {
+            let message = "gRPC goes through a proxy to https:// URLs only";
+            return Err(Invalid::new("proxy_url", message));
+        }
         let (headers, http) = (check_headers(&headers)?, http.check()?);
         Ok(OtlpConfig { url, protocol, headers, packing, timeout: timeout.to_std(), http })
     }
@@ -163,6 +170,11 @@ impl Module for Otlp {
                 Ok(body) => body,
                 Err(source) => return Verdict::Refused { why: unsent(&self.url, source) },
             };
+            if !not_sent.is_empty() && not_sent == parcel.counts {
+                // Nothing is left to send.
+                self.bodies.forget(parcel);
+                return Verdict::Delivered { not_written: not_sent, remark: None };
+            }
             let answer = match &self.way {
                 Way::Http(http) => http.export(bytes).await,
                 Way::Grpc(grpc) => grpc.export(bytes).await,

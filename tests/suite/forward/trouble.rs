@@ -3,7 +3,7 @@
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-use testkit::{DEADLINE, FakeTarget, Reply, Rollcall, wait_until};
+use testkit::{FakeTarget, Reply, Rollcall};
 
 use super::modules::{check, consume, numbers, sending, start};
 use super::servers::{Nats, Redis};
@@ -96,8 +96,10 @@ async fn one_message_too_large_for_kafka_takes_no_other_with_it() {
     })
     .await;
     // Of each page the large one, and no other.
-    let n_large = dropped(&app, "not_written").await;
+    dropped(&app, "not_written").await;
     let metrics = app.metrics().await;
+    let of = [("destination", "there"), ("reason", "not_written")];
+    let n_large = metrics.sum("rollcall_forward_dropped_samples_total", &of);
     let (delivered, _, all_dropped) = balanced(&metrics, "there");
     assert_eq!(all_dropped, n_large);
     assert!((6.0 * n_large - delivered).abs() <= 6.0, "{delivered} delivered, {n_large} large");
@@ -124,6 +126,21 @@ async fn a_kafka_producer_that_can_not_go_on_is_replaced() {
     .await;
     let stopped = app.stop_expecting(&["there", "librdkafka", "Kafka producer"]).await;
     assert!(stopped.log().contains("another one begins"), "{}", stopped.log());
+}
+
+#[tokio::test]
+async fn nobody_is_asked_about_what_a_format_has_no_place_for() {
+    let endpoint = FakeTarget::serving(Reply::status(400)).await;
+    let target = FakeTarget::serving("nan NaN\n").await;
+    let keys = format!(
+        "url: 'http://{}/write'\n            format: influx\n            \
+         write_relabel_configs: [{{ source_labels: [__name__], regex: nan, action: keep }}]",
+        endpoint.address()
+    );
+    let app = start(&target, "http", &keys).await;
+    assert!(dropped(&app, "not_written").await > 0.0);
+    app.stop().await;
+    assert_eq!(endpoint.n_requests(), 0);
 }
 
 #[tokio::test]
@@ -169,21 +186,35 @@ done
     check(&found, 4);
 }
 
+/// A second word to one block must not count as the answer to the next one.
+#[tokio::test]
+async fn a_child_that_answers_twice_is_replaced() {
+    let target = counting_target().await;
+    let script = r#"
+while read -r line; do
+  if [ -n "$line" ]; then printf "%s\n" "$line" >> block.$$; continue; fi
+  cat block.$$ >> lines.ndjson; : > block.$$; echo ok
+  [ -e twice ] || { : > twice; echo ok; }
+done
+"#;
+    let keys = "command: [sh, take.sh]\n            acknowledge: true";
+    let launch = rollcall().config(&sending(&target, "exec", keys));
+    std::fs::write(launch.folder().join("take.sh"), script).unwrap();
+    let app = launch.start().await;
+    target.wait_for_requests(5).await;
+    let stopped = app.stop_expecting(&["there"]).await;
+    assert!(stopped.log().contains("child talks unasked"), "{}", stopped.log());
+    check(&numbers(&std::fs::read(stopped.folder().join("lines.ndjson")).unwrap()), 4);
+}
+
 /// What a child's pipe has taken is delivered: the child may read it to its end.
 #[tokio::test]
 async fn a_child_may_finish_what_is_in_its_pipe() {
     let target = counting_target().await;
     let command = r#"command: [sh, -c, 'while read -r line; do
-              [ -e read.on ] || sleep 0.2; printf "%s\n" "$line" >> lines.ndjson; done']"#;
+              sleep 0.1; printf "%s\n" "$line" >> lines.ndjson; done']"#;
     let app = start(&target, "exec", command).await;
     target.wait_for_requests(4).await;
     let stopped = app.stop().await;
-    std::fs::write(stopped.folder().join("read.on"), "").unwrap();
-    let lines = stopped.folder().join("lines.ndjson");
-    let found = wait_until("the child has read everything", DEADLINE, || async {
-        let found = std::fs::read(&lines).map(|text| numbers(&text)).unwrap_or_default();
-        if found.len() >= 3 { Ok(found) } else { Err(format!("{found:?}")) }
-    })
-    .await;
-    check(&found, 3);
+    check(&numbers(&std::fs::read(stopped.folder().join("lines.ndjson")).unwrap()), 3);
 }

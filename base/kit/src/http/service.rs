@@ -9,6 +9,8 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 use tower::{BoxError, Service};
 
 use super::Client;
@@ -16,7 +18,7 @@ use super::Client;
 impl<B> Service<Request<B>> for Client
 where
     B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
+    B::Error: Into<BoxError> + Send,
 {
     type Response = Response<Incoming>;
     type Error = BoxError;
@@ -31,7 +33,10 @@ where
         let client = self.clone();
         Box::pin(async move {
             let (head, body) = request.into_parts();
-            let body = body.collect().await.map_err(Into::into)?.to_bytes();
+            // Who makes the body may have work to do, such as packing it: not on a thread that serves.
+            let runtime = Handle::current();
+            let collected = spawn_blocking(move || runtime.block_on(body.collect())).await?;
+            let body = collected.map_err(Into::into)?.to_bytes();
             let (head, body) = client.deliver(Request::from_parts(head, body)).await?.into_parts();
             Ok(Response::from_parts(head, body))
         })

@@ -3,23 +3,27 @@
 //! The metric's name is the measurement, labels are tags, the only field is `value`. NaN, the
 //! infinities, stale markers, histograms and exemplars have no place there.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use crate::block::Counts;
-use crate::modules::lines::LineKind;
+use crate::modules::lines::one_of;
 
 /// One of our lines, as far as it matters.
 #[derive(Debug, Deserialize)]
-struct Line {
-    labels: BTreeMap<String, String>,
-    #[serde(default)]
-    value: Value,
-    #[serde(flatten)]
-    kind: LineKind,
+struct Line<'l> {
+    #[serde(borrow)]
+    labels: BTreeMap<Cow<'l, str>, Cow<'l, str>>,
+    /// As it is written: a number that is read and written again may be another one.
+    #[serde(borrow)]
+    value: Option<&'l RawValue>,
+    histogram: Option<IgnoredAny>,
+    exemplar: Option<IgnoredAny>,
     timestamp: i64,
 }
 
@@ -27,20 +31,23 @@ struct Line {
 pub(super) fn lines(json: &[u8]) -> io::Result<(Vec<u8>, Counts)> {
     let (mut out, mut not_sent) = (String::with_capacity(json.len()), Counts::NONE);
     for line in json.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let line: Line = serde_json::from_slice(line)?;
+        let line: Line<'_> = serde_json::from_slice(line)?;
         if !put(&mut out, &line) {
-            not_sent += line.kind.counts();
+            not_sent += one_of(line.histogram.is_some(), line.exemplar.is_some());
         }
     }
     Ok((out.into_bytes(), not_sent))
 }
 
-fn put(out: &mut String, line: &Line) -> bool {
-    let Some(value) = line.value.as_f64() else { return false };
-    let name = line.labels.get("__name__").map_or("", String::as_str);
+fn put(out: &mut String, line: &Line<'_>) -> bool {
+    // Others are words in quotes, and `null`.
+    let is_number =
+        |text: &&str| text.starts_with(|start: char| start == '-' || start.is_ascii_digit());
+    let Some(value) = line.value.map(RawValue::get).filter(is_number) else { return false };
+    let name = line.labels.get("__name__").map_or("", |name| name);
     put_escaped(out, if name.is_empty() { "unnamed" } else { name }, &[',', ' ']);
     let labels =
-        line.labels.iter().filter(|(name, value)| *name != "__name__" && !value.is_empty());
+        line.labels.iter().filter(|(name, value)| **name != *"__name__" && !value.is_empty());
     for (name, value) in labels {
         out.push(',');
         put_escaped(out, name, &[',', '=', ' ']);
@@ -48,7 +55,7 @@ fn put(out: &mut String, line: &Line) -> bool {
         put_escaped(out, value, &[',', '=', ' ']);
     }
     out.push_str(" value=");
-    out.push_str(zmij::Buffer::new().format_finite(value));
+    out.push_str(value);
     out.push(' ');
     out.push_str(&line.timestamp.saturating_mul(1_000_000).to_string());
     out.push('\n');
@@ -86,13 +93,13 @@ mod tests {
     #[test]
     fn samples_become_points() {
         check(
-            r#"{"labels":{"__name__":"cpu","core":"0"},"value":1.5,"timestamp":1700000000000}"#,
-            "cpu,core=0 value=1.5 1700000000000000000\n",
+            r#"{"labels":{"__name__":"cpu","core":"0"},"value":9007199254740993.0,"timestamp":1700000000000}"#,
+            "cpu,core=0 value=9007199254740993.0 1700000000000000000\n",
             [0, 0, 0],
         );
         check(
             r#"{"labels":{"__name__":"a b","x y":"1,2=3 4\nc\\"},"value":2,"timestamp":-5}"#,
-            "a\\ b,x\\ y=1\\,2\\=3\\ 4\\ c/ value=2.0 -5000000\n",
+            "a\\ b,x\\ y=1\\,2\\=3\\ 4\\ c/ value=2 -5000000\n",
             [0, 0, 0],
         );
     }

@@ -1,14 +1,17 @@
 //! OTLP over gRPC: `MetricsService/Export`, with tonic as the protocol and our own client below it.
 
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes};
+use futures::future::BoxFuture;
 use http::Uri;
 use http::uri::PathAndQuery;
 use kit::http::Client;
 use prost::Message as _;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, CompressionEncoding, EncodeBuf, Encoder};
+use tonic::codegen::{Body, Service, StdError};
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstDecoder;
@@ -19,6 +22,8 @@ use crate::module::{BuildError, Verdict};
 use crate::modules::packing::Packing;
 use crate::modules::web::{RETRY_AFTER_MAX, USER_AGENT};
 
+/// What the library says of an answer that was cut off before it said how it ended.
+const CUT_OFF: &str = "missing grpc-status trailer";
 const EXPORT: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
 /// Calls.
@@ -26,8 +31,12 @@ pub(super) struct OverGrpc {
     url: String,
     timeout: Duration,
     metadata: MetadataMap,
-    grpc: Grpc<Client>,
+    grpc: Grpc<Answered>,
 }
+
+/// Our client, which takes an answer that is none of gRPC's, as those of proxies, by its status.
+#[derive(Clone)]
+struct Answered(Client);
 
 /// Sends bytes that are a message already; reads answers.
 struct Encoded;
@@ -41,7 +50,7 @@ impl OverGrpc {
             what: "the URL of an OTLP receiver".into(),
             source: Box::new(source),
         })?;
-        let grpc = Grpc::with_origin(Client::http2_only(http, USER_AGENT), origin);
+        let grpc = Grpc::with_origin(Answered(Client::http2_only(http, USER_AGENT)), origin);
         let grpc = match packing {
             Packing::Gzip => grpc.send_compressed(CompressionEncoding::Gzip),
             Packing::None | Packing::Zstd => grpc,
@@ -74,6 +83,7 @@ impl OverGrpc {
             | Code::DataLoss => true,
             // Too much for now if it says until when; else too much for ever.
             Code::ResourceExhausted => after.is_some(),
+            Code::Unknown => no_answer || status.message().contains(CUT_OFF),
             _ => no_answer,
         };
         let why = unsent(&self.url, status);
@@ -89,6 +99,44 @@ fn asked_to_wait(status: &Status) -> Option<Duration> {
     let (seconds, nanos) = (u64::try_from(delay.seconds).ok()?, u32::try_from(delay.nanos).ok()?);
     let delay = Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos.into()));
     Some(delay.min(RETRY_AFTER_MAX))
+}
+
+// === impl Answered ===
+
+impl<B> Service<http::Request<B>> for Answered
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<StdError> + Send,
+{
+    type Response = <Client as Service<http::Request<B>>>::Response;
+    type Error = StdError;
+    type Future = BoxFuture<'static, Result<Self::Response, StdError>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), StdError>> {
+        Service::<http::Request<B>>::poll_ready(&mut self.0, context)
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let answer = self.0.call(request);
+        Box::pin(async { Ok(of_grpc(answer.await?)?) })
+    }
+}
+
+/// An answer of a gRPC server. The library would read the body of another one as a message.
+fn of_grpc<T>(answer: http::Response<T>) -> Result<http::Response<T>, Status> {
+    let status = answer.status();
+    if status.is_success() || answer.headers().contains_key("grpc-status") {
+        return Ok(answer);
+    }
+    let code = match status.as_u16() {
+        429 | 502..=504 => Code::Unavailable,
+        401 => Code::Unauthenticated,
+        403 => Code::PermissionDenied,
+        404 => Code::Unimplemented,
+        _ => Code::Internal,
+    };
+    let message = format!("server returned HTTP status {status}, and no status of gRPC");
+    Err(Status::new(code, message))
 }
 
 // === impl Encoded ===
@@ -169,7 +217,20 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_of_a_proxy_is_taken_by_its_status() {
+        let answer = |status: u16| http::Response::builder().status(status).body("<html>");
+        let judged = |status| of_grpc(answer(status).unwrap()).map(|_| ());
+        for (status, want) in [(503, "retry after None"), (429, "retry after None")] {
+            check(judged(status).unwrap_err(), want);
+        }
+        check(judged(404).unwrap_err(), "refused");
+        check(judged(500).unwrap_err(), "refused");
+        assert!(judged(200).is_ok());
+    }
+
+    #[test]
     fn no_answer_is_worth_another_try() {
         check(Status::from_error("connection refused".into()), "retry after None");
+        check(Status::unknown(format!("protocol error: {CUT_OFF}, …")), "retry after None");
     }
 }
