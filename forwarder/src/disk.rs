@@ -413,10 +413,12 @@ impl Log {
         if let Some(last) = last {
             let before = last.header.sequence + 1;
             self.forgotten = Some(Forgotten { before, reason });
-            let samples_end = last.header.before + last.header.counts.total();
-            for cursor in self.readers.values_mut() {
-                cursor.skip_to(before);
-                cursor.samples_before = cursor.samples_before.max(samples_end);
+            self.readers.values_mut().for_each(|cursor| cursor.skip_to(before));
+            let places: Vec<u64> = self.readers.values().map(Cursor::next).collect();
+            for (at, place) in places.into_iter().enumerate() {
+                let samples_before = self.samples_before(place);
+                let Some(cursor) = self.readers.values_mut().nth(at) else { break };
+                cursor.samples_before = samples_before;
                 saved = saved.and(cursor.save());
             }
         }

@@ -45,9 +45,15 @@ pub(crate) struct FormerLogs {
     pub(crate) config: KeeperConfig,
 }
 
+/// Sets with a smaller number are of before sets were numbered by the clock: logs counted for
+/// themselves.
+const NUMBERED_BY_CLOCK: u32 = 1_000_000_000;
+
 /// Outlets for what a set of shards has left in a log. Sets that began in the same second, in
 /// different logs, are told apart by the time of their samples.
 struct Set {
+    /// Of one whose number tells nothing beyond its log: when that log began.
+    log_ms: i64,
     number: u32,
     newest_ms: i64,
     outlets: Vec<Arc<Outlet>>,
@@ -95,7 +101,7 @@ pub(crate) async fn send(
     }
     let sets = found.iter().flat_map(|(log, waiting)| log.take_in(&destination, waiting));
     let mut sets: Vec<Set> = sets.collect();
-    sets.sort_by_key(|set| (set.number, set.newest_ms));
+    sets.sort_by_key(|set| (set.log_ms, set.number, set.newest_ms));
     let parts = sent.iter().enumerate().map(|(part, sent)| {
         let (destination, sets) = (&destination, &sets);
         async move {
@@ -218,10 +224,13 @@ impl Stored {
             let waited = Duration::from_millis(waited_ms);
             (outlets[&origin].lane, Found { sequence, counts, bytes, waited })
         }));
+        let first_ms = waiting.first().map_or(0, |one| one.newest_ms);
         let mut sets: BTreeMap<u32, Set> = BTreeMap::new();
         for one in waiting {
             let (number, newest_ms) = (one.origin.set, one.newest_ms);
-            sets.entry(number).or_insert_with(|| Set { number, newest_ms, outlets: Vec::new() });
+            let log_ms = if number < NUMBERED_BY_CLOCK { first_ms } else { i64::MAX };
+            let set = || Set { log_ms, number, newest_ms, outlets: Vec::new() };
+            sets.entry(number).or_insert_with(set);
         }
         for (origin, outlet) in outlets {
             sets.entry(origin.set).and_modify(|set| set.outlets.push(outlet));

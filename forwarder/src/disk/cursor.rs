@@ -45,6 +45,8 @@ pub(super) struct Cursor {
     next: u64,
     /// Samples of every kind that the log held before `next`.
     pub(super) samples_before: u64,
+    /// Samples of records that were missing when the log was opened; not saved.
+    pub(super) missing: u64,
     /// Done with, though something before is not.
     ahead: Ahead,
 }
@@ -72,7 +74,7 @@ impl Cursor {
         let starts_anew = newest.is_none();
         let slot = newest.unwrap_or(Slot { next: start, ..Slot::default() });
         let Slot { generation, next, samples_before, ahead } = slot;
-        Ok((Cursor { file, generation, next, samples_before, ahead }, starts_anew))
+        Ok((Cursor { file, generation, next, samples_before, missing: 0, ahead }, starts_anew))
     }
 
     /// Makes it this reader's alone, for as long as it lives. Whether nobody else had it.

@@ -6,26 +6,19 @@ use super::{Cursor, Located, Log, Recovery, Waits};
 
 impl Log {
     /// The records that `reader` has not acknowledged, in order, and how many samples were held
-    /// by records among them that are missing.
+    /// by records that were missing when the log was opened.
     pub(crate) fn waiting(&self, reader: &str) -> (Vec<Waits>, u64) {
         let Some(cursor) = self.readers.get(reader) else { return (Vec::new(), 0) };
-        let (mut waiting, mut missing) = (Vec::new(), 0);
-        let mut expected = cursor.samples_before;
-        let records = self.segments.iter().flat_map(|segment| segment.records.iter());
-        for Located { header, .. } in records.filter(|r| r.header.sequence >= cursor.next()) {
-            missing += header.before.saturating_sub(expected);
-            expected = header.before + header.counts.total();
-            if !cursor.is_done(header.sequence) {
-                waiting.push(Waits {
-                    sequence: header.sequence,
-                    origin: header.origin,
-                    counts: header.counts,
-                    bytes: u64::from(header.payload_bytes),
-                    newest_ms: header.newest_ms,
-                });
-            }
-        }
-        (waiting, missing)
+        let records = self.records_from(cursor.next());
+        let waiting = records.filter(|record| !cursor.is_done(record.header.sequence));
+        let waits = |Located { header, .. }: &Located| Waits {
+            sequence: header.sequence,
+            origin: header.origin,
+            counts: header.counts,
+            bytes: u64::from(header.payload_bytes),
+            newest_ms: header.newest_ms,
+        };
+        (waiting.map(waits).collect(), cursor.missing)
     }
 
     /// `reader` is done with these: delivered, or dropped for good. Saved before it returns.
@@ -38,7 +31,7 @@ impl Log {
         self.pass_gaps(reader);
         let samples_before = self.samples_before(self.place(reader));
         if let Some(cursor) = self.readers.get_mut(reader) {
-            cursor.samples_before = samples_before;
+            (cursor.samples_before, cursor.missing) = (samples_before, 0);
             cursor.save()?;
         }
         if self.is_former { Ok(()) } else { self.remove_finished() }
@@ -67,9 +60,29 @@ impl Log {
         self.next_sequence = self.next_sequence.max(cursor.end());
         self.appended = self.appended.max(cursor.samples_before);
         self.readers.insert(name.to_owned(), cursor);
-        // The samples that were there stay to be told as missing.
+        let missing = self.missing(name);
         self.pass_gaps(name);
+        let samples_before = self.samples_before(self.place(name));
+        if let Some(cursor) = self.readers.get_mut(name) {
+            (cursor.missing, cursor.samples_before) = (missing, samples_before);
+        }
         Ok(())
+    }
+
+    /// Samples of records behind the place of `reader` that are not there.
+    fn missing(&self, reader: &str) -> u64 {
+        let Some(cursor) = self.readers.get(reader) else { return 0 };
+        let (mut missing, mut expected) = (0, cursor.samples_before);
+        for Located { header, .. } in self.records_from(cursor.next()) {
+            missing += header.before.saturating_sub(expected);
+            expected = header.before + header.counts.total();
+        }
+        missing
+    }
+
+    fn records_from(&self, sequence: u64) -> impl Iterator<Item = &Located> {
+        let records = self.segments.iter().flat_map(|segment| segment.records.iter());
+        records.filter(move |record| record.header.sequence >= sequence)
     }
 
     /// Moves the place of `reader` to the next record that there is: what is missing is never
@@ -88,7 +101,7 @@ impl Log {
     }
 
     /// Samples that the log held before `sequence`.
-    fn samples_before(&self, sequence: u64) -> u64 {
+    pub(super) fn samples_before(&self, sequence: u64) -> u64 {
         self.record_from(sequence).map_or(self.appended, |(_, record)| record.header.before)
     }
 }

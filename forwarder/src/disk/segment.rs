@@ -23,7 +23,7 @@ const SEARCH_BYTES: usize = 64 * 1024;
 /// A segment and what was found in it.
 #[derive(Debug)]
 pub(super) struct Segment {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// None while nobody reads or writes it.
     file: Option<File>,
     /// Bytes of whole records and the preamble.
@@ -92,7 +92,8 @@ impl Segment {
         if last && bytes < length {
             file.set_len(bytes)?;
         }
-        Ok(Some((Segment { path: path.into(), file: None, bytes, is_unsynced: false }, found)))
+        // Who wrote to it last may have ended before it was synced.
+        Ok(Some((Segment { path: path.into(), file: None, bytes, is_unsynced: last }, found)))
     }
 
     /// Appends a record with one write. On failure the file is as before.

@@ -324,6 +324,29 @@ fn a_gap_does_not_hold_a_reader_and_its_segments_for_ever() {
 }
 
 #[test]
+fn what_is_missing_is_told_by_itself_whatever_is_done_behind_it() {
+    for count in [7, 8] {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut log, _) = open(folder.path());
+        (1..=count).for_each(|number| append(&mut log, number, 10));
+        log.acknowledge("central", &[1, 2, 3, 4, 6, 7]).unwrap();
+        let holds = |one: &&OpenSegment| one.records.iter().any(|at| at.header.sequence == 5);
+        let segment = log.segments.iter().find(holds).unwrap();
+        let at = segment.records.iter().find(|at| at.header.sequence == 5).unwrap().offset;
+        let path = segment.file.path.clone();
+        drop(log);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[at as usize + 20] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let (log, _) = open(folder.path());
+        let (waiting, missing) = log.waiting("central");
+        let waiting: Vec<u64> = waiting.iter().map(|one| one.sequence).collect();
+        let want: Vec<u64> = (8..=count).collect();
+        assert_eq!((waiting, missing), (want, 10), "of {count}");
+    }
+}
+
+#[test]
 fn a_sync_reaches_the_segments_that_were_left_since_the_last_one() {
     let folder = tempfile::tempdir().unwrap();
     let (mut log, _) = open(folder.path());

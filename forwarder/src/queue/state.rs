@@ -205,6 +205,7 @@ impl State {
     }
 
     pub(super) fn look_for(&mut self, is_there: impl Fn(u64) -> bool, ledger: &Ledger) -> u64 {
+        self.finished.retain(|sequence| is_there(*sequence));
         let is_gone = |entry: &Entry| entry.sequence.is_some_and(|sequence| !is_there(sequence));
         let gone = self.entries.iter().filter(|(_, entry)| is_gone(entry));
         let gone: Vec<Number> = gone.map(|(number, _)| *number).collect();

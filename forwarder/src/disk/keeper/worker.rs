@@ -48,6 +48,8 @@ pub(super) struct Worker {
     try_again: Option<Instant>,
     /// The log is not where it was.
     vanished: bool,
+    /// The first sequence that may be of this process, if another log took the place of ours.
+    own_from: u64,
     unsynced: bool,
     synced: Instant,
     trimmed: Instant,
@@ -73,6 +75,7 @@ impl Worker {
             asked: Vec::new(),
             try_again: None,
             vanished: false,
+            own_from: 0,
             unsynced: false,
             synced: Instant::now(),
             trimmed: Instant::now(),
@@ -144,6 +147,7 @@ impl Worker {
                         let _nobody_may_wait = tell.try_send(Opened::Found { waiting, missing });
                     }
                     self.first_set = self.first_set.max(self.next_set(&log));
+                    self.unsynced = true; // the one before may not have come to it
                     return Some(log);
                 }
                 Err(OpenError::InUse { .. })
@@ -220,6 +224,7 @@ impl Worker {
             }
         };
         if !is_same {
+            self.own_from = log.newest() + 1;
             let waiting = self.readers.iter().map(|reader| log.waiting(&reader.name).0.len());
             self.report_foreign(waiting.max().unwrap_or(0));
         }
@@ -259,7 +264,10 @@ impl Worker {
                 return;
             }
             for read in self.shared.wait(at_most) {
-                let _nobody_may_wait = read.answer.send(log.read(read.sequence));
+                // Before that are another log's blocks.
+                let is_ours = read.sequence >= self.own_from;
+                let found = if is_ours { log.read(read.sequence) } else { Ok(None) };
+                let _nobody_may_wait = read.answer.send(found);
             }
             self.acknowledge(log);
             self.trim(log);
