@@ -9,8 +9,9 @@ use testkit::{DEADLINE, wait_until};
 use tokio::time::timeout;
 
 use super::*;
+use crate::block::{Block, Compression, Counts, Encoding, Format};
 use crate::disk::Log;
-use crate::queue::{self, Order};
+use crate::queue::{self, Order, Origin};
 
 /// A clock that waits for word, and then fails.
 struct FailingClock(Mutex<channel::Receiver<()>>);
@@ -37,6 +38,16 @@ fn start(
     clock: Arc<dyn Clock>,
     after: Vec<CancellationToken>,
 ) -> (Keeper, mpsc::Receiver<Opened>) {
+    let (keeper, told, _) = start_with_queue(folder, clock, after);
+    (keeper, told)
+}
+
+/// The same, and the reader's queue.
+fn start_with_queue(
+    folder: &Path,
+    clock: Arc<dyn Clock>,
+    after: Vec<CancellationToken>,
+) -> (Keeper, mpsc::Receiver<Opened>, Arc<Queue>) {
     let keeper = Keeper::default();
     let limits_in_memory = queue::Limits {
         samples_max: u64::MAX,
@@ -56,9 +67,9 @@ fn start(
         known: Arc::new(["central".to_owned()].into()),
         after,
     };
-    let reader = Reader { destination, name, queue };
+    let reader = Reader { destination, name, queue: Arc::clone(&queue) };
     let told = keeper.start(config, vec![reader], clock).unwrap().remove(0);
-    (keeper, told)
+    (keeper, told, queue)
 }
 
 #[tokio::test]
@@ -75,6 +86,27 @@ async fn a_predecessor_that_takes_its_time_is_waited_for() {
     let first = told.recv().await.unwrap();
     assert!(matches!(first, Opened::Found { .. }), "{first:?}");
     assert!(keeper.waits_for().is_empty());
+    keeper.close().await;
+}
+
+/// A predecessor may hold the log for a minute, and its disk be full.
+#[tokio::test]
+async fn what_is_in_memory_may_not_be_left_while_the_log_is_not_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = CancellationToken::new();
+    let clock = ManualClock::at(0);
+    let (keeper, mut told, queue) = start_with_queue(folder.path(), clock, vec![ended.clone()]);
+    assert!(keeper.write_all().await); // there is nothing
+    let lane = queue.open_lane(Origin::default());
+    let format = Format { encoding: Encoding::JsonLines, compression: Compression::None };
+    let counts = Counts { samples: 1, ..Counts::NONE };
+    let bytes = bytes::Bytes::from_static(b"{}\n");
+    let block = Block { format, bytes, counts, oldest_ms: 0, newest_ms: 0 };
+    keeper.numbers().give(|number| queue.push(lane, number, block, Instant::now()));
+    assert!(!keeper.write_all().await);
+    ended.cancel();
+    assert!(matches!(told.recv().await, Some(Opened::Found { .. })));
+    assert!(keeper.write_all().await);
     keeper.close().await;
 }
 

@@ -176,8 +176,10 @@ impl Worker {
                 let not_open = Err(io::ErrorKind::ResourceBusy.into());
                 let _nobody_may_wait = read.answer.send(not_open);
             }
+            // Nobody may leave what is in memory alone: who holds the log may hold it for long.
             self.hear_asked();
-            self.answer_asked();
+            let unwritten = self.readers.iter().any(|reader| reader.queue.unwritten() > 0);
+            self.answer_asked(!unwritten);
         }
     }
 
@@ -246,7 +248,8 @@ impl Worker {
                 return;
             }
             if !more {
-                self.answer_asked();
+                let takes = !self.shared.stats.failing.load(Ordering::Relaxed);
+                self.answer_asked(takes);
             }
             let syncs = self.unsynced && self.config.fsync != Fsync::Never;
             let mut queues = self.readers.iter().map(|reader| &reader.queue);
@@ -281,10 +284,9 @@ impl Worker {
         self.asked.append(&mut self.shared.inbox().writes);
     }
 
-    fn answer_asked(&mut self) {
-        let takes = !self.shared.stats.failing.load(Ordering::Relaxed);
+    fn answer_asked(&mut self, all_is_written: bool) {
         for answer in self.asked.drain(..) {
-            let _nobody_may_wait = answer.send(takes);
+            let _nobody_may_wait = answer.send(all_is_written);
         }
     }
 
