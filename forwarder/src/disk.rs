@@ -413,14 +413,13 @@ impl Log {
         if let Some(last) = last {
             let before = last.header.sequence + 1;
             self.forgotten = Some(Forgotten { before, reason });
-            self.readers.values_mut().for_each(|cursor| cursor.skip_to(before));
-            let places: Vec<u64> = self.readers.values().map(Cursor::next).collect();
-            for (at, place) in places.into_iter().enumerate() {
-                let samples_before = self.samples_before(place);
-                let Some(cursor) = self.readers.values_mut().nth(at) else { break };
-                cursor.samples_before = samples_before;
+            let mut readers = std::mem::take(&mut self.readers);
+            for cursor in readers.values_mut() {
+                cursor.skip_to(before);
+                cursor.samples_before = self.samples_before(cursor.next());
                 saved = saved.and(cursor.save());
             }
+            self.readers = readers;
         }
         saved.and(self.remove_passed())
     }

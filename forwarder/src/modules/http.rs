@@ -25,7 +25,8 @@ use super::bodies::{Bodies, Body};
 use super::packing::Packing;
 use super::secrets;
 use super::web::{
-    BODY_BYTES_MAX, USER_AGENT, check_headers, check_url, first_bytes, refusal, shown,
+    BODY_BYTES_MAX, USER_AGENT, answered, check_headers, check_url, first_bytes, refusal, shown,
+    unsent,
 };
 use crate::block::{Compression, Format};
 use crate::config::QueueConfig;
@@ -157,7 +158,7 @@ impl Module for Http {
         Box::pin(async move {
             let Body { bytes, not_sent } = match self.body(parcel).await {
                 Ok(body) => body,
-                Err(source) => return Verdict::Refused { why: self.unsent(source) },
+                Err(source) => return Verdict::Refused { why: unsent(&self.url, source) },
             };
             if !not_sent.is_empty() && not_sent == parcel.counts {
                 // Nothing is left to send.
@@ -166,7 +167,7 @@ impl Module for Http {
             }
             let request = match self.request(bytes) {
                 Ok(request) => request,
-                Err(error) => return Verdict::Refused { why: self.unsent(error) },
+                Err(error) => return Verdict::Refused { why: unsent(&self.url, error) },
             };
             let verdict = match self.exchange(request).await {
                 Ok(()) => Verdict::Delivered { not_written: not_sent, remark: None },
@@ -217,18 +218,12 @@ impl Http {
     }
 
     async fn exchange(&self, request: Request<Bytes>) -> Result<(), SendError> {
-        let limit = self.timeout;
-        let answer = tokio::time::timeout(limit, self.client.deliver(request)).await;
-        let answer = answer.map_err(|_| SendError::Timeout { endpoint: self.endpoint(), limit })?;
-        let mut response = answer.map_err(|error| self.unsent(error))?;
+        let sent = self.client.deliver(request);
+        let mut response = answered(sent, &self.url, self.timeout).await?;
         let body = first_bytes(&mut response, BODY_BYTES_MAX).await;
         if response.status().is_success() {
             return Ok(());
         }
         Err(refusal(&response, &String::from_utf8_lossy(&body), self.clock.unix_ms()))
-    }
-
-    fn unsent(&self, error: impl std::error::Error + Send + Sync + 'static) -> SendError {
-        SendError::Send { endpoint: self.endpoint(), source: Box::new(error) }
     }
 }

@@ -31,10 +31,10 @@ use serde::{Deserialize, Serialize};
 use super::bodies::{Bodies, Body};
 use super::packing::Packing;
 use super::secrets;
-use super::web::{check_headers, check_url, shown};
+use super::web::{check_headers, check_url, shown, unsent};
 use crate::block::{Compression, Counts, Encoding, Format};
 use crate::config::QueueConfig;
-use crate::module::{BuildError, Checked, Module, ModuleKind, Parcel, SendError, Verdict};
+use crate::module::{BuildError, Checked, Module, ModuleKind, Parcel, Verdict};
 use messages::{ExportResponse, PartialSuccess};
 use over_grpc::OverGrpc;
 use over_http::OverHttp;
@@ -218,16 +218,6 @@ fn delivered(sent: Counts, not_sent: Counts, answer: ExportResponse) -> Verdict 
     let not_written = not_sent + Counts { samples, histograms, ..Counts::NONE };
     let remark = (rejected > 0 || !error_message.is_empty()).then_some(error_message);
     Verdict::Delivered { not_written, remark }
-}
-
-/// There was no answer in time.
-fn late(url: &str, limit: Duration) -> Verdict {
-    let endpoint = shown(url);
-    Verdict::Retry { after: None, why: SendError::Timeout { endpoint, limit } }
-}
-
-fn unsent(url: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SendError {
-    SendError::Send { endpoint: shown(url), source: source.into() }
 }
 
 #[cfg(test)]

@@ -20,8 +20,7 @@ use kit::http::Client;
 use crate::block::{Compression, Encoding, Format};
 use crate::config::{QueueConfig, RemoteWriteSpec};
 use crate::module::{Build, Checked, Module, ModuleKind, Parcel, Verdict};
-use crate::modules::web::{USER_AGENT, shown};
-use post::unsent;
+use crate::modules::web::{USER_AGENT, shown, unsent};
 use receivers::Receivers;
 
 pub(crate) use receivers::Choice;

@@ -63,6 +63,26 @@ pub(super) fn shown(url: &str) -> String {
     }
 }
 
+/// The head of an answer to what is being sent to `url`, within `limit`.
+pub(super) async fn answered(
+    sent: impl Future<Output = Result<Response, kit::http::SendError>>,
+    url: &str,
+    limit: Duration,
+) -> Result<Response, SendError> {
+    match tokio::time::timeout(limit, sent).await {
+        Ok(answer) => answer.map_err(|error| unsent(url, error)),
+        Err(_) => Err(SendError::Timeout { endpoint: shown(url), limit }),
+    }
+}
+
+/// There is no answer.
+pub(super) fn unsent(
+    url: &str,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> SendError {
+    SendError::Send { endpoint: shown(url), source: source.into() }
+}
+
 /// The beginning of the body, `kept_bytes_max` at most. An answer that breaks off or comes to a
 /// halt was an answer all the same. What follows is read and forgotten as long as that is cheaper
 /// than another connection.

@@ -16,11 +16,11 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstDecoder;
 
+use super::OtlpConfig;
 use super::messages::{self, ExportResponse, RetryInfo};
-use super::{OtlpConfig, late, unsent};
-use crate::module::{BuildError, Verdict};
+use crate::module::{BuildError, SendError, Verdict};
 use crate::modules::packing::Packing;
-use crate::modules::web::{RETRY_AFTER_MAX, USER_AGENT};
+use crate::modules::web::{RETRY_AFTER_MAX, USER_AGENT, shown, unsent};
 
 /// What the library says of an answer that was cut off before it said how it ended.
 const CUT_OFF: &str = "missing grpc-status trailer";
@@ -66,7 +66,10 @@ impl OverGrpc {
         let mut grpc = self.grpc.clone();
         let answer = grpc.unary(request, PathAndQuery::from_static(EXPORT), Encoded);
         let answer = tokio::time::timeout(self.timeout, answer).await;
-        let answer = answer.map_err(|_| late(&self.url, self.timeout))?;
+        let answer = answer.map_err(|_| {
+            let (endpoint, limit) = (shown(&self.url), self.timeout);
+            Verdict::Retry { after: None, why: SendError::Timeout { endpoint, limit } }
+        })?;
         answer.map(tonic::Response::into_inner).map_err(|status| self.judge(status))
     }
 

@@ -9,11 +9,11 @@ use kit::Clock;
 use kit::http::{Client, Response};
 use prost::Message as _;
 
+use super::OtlpConfig;
 use super::messages::{ExportResponse, Status};
-use super::{OtlpConfig, late, unsent};
 use crate::module::Verdict;
 use crate::modules::packing::Packing;
-use crate::modules::web::{USER_AGENT, first_bytes, refusal};
+use crate::modules::web::{USER_AGENT, answered, first_bytes, refusal, unsent};
 
 const PROTOBUF: &str = "application/x-protobuf";
 /// Bytes of an answer that are read as a message.
@@ -51,10 +51,8 @@ impl OverHttp {
         let request = self
             .request(body)
             .map_err(|error| Verdict::Refused { why: unsent(&self.url, error) })?;
-        let sent = tokio::time::timeout(self.timeout, self.client.deliver(request)).await;
-        let sent = sent.map_err(|_| late(&self.url, self.timeout))?;
-        let mut response =
-            sent.map_err(|error| Verdict::Retry { after: None, why: unsent(&self.url, error) })?;
+        let answer = answered(self.client.deliver(request), &self.url, self.timeout).await;
+        let mut response = answer.map_err(|why| Verdict::Retry { after: None, why })?;
         let body = first_bytes(&mut response, ANSWER_BYTES_MAX).await;
         if response.status().is_success() {
             return Ok(ExportResponse::decode(&*body).unwrap_or_default());

@@ -1,8 +1,6 @@
 //! One POST: the headers of both versions, the timeout, and as much of the answer as matters.
 //! The answer's head must come in time; a body that does not is left.
 
-use std::error::Error;
-
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderValue, Request};
@@ -11,7 +9,7 @@ use super::answer::Answer;
 use super::{RemoteWrite, WireVersion};
 use crate::block::Compression;
 use crate::module::{Parcel, SendError};
-use crate::modules::web::{BODY_BYTES_MAX, first_bytes, shown};
+use crate::modules::web::{BODY_BYTES_MAX, answered, first_bytes};
 
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
 const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("retry-attempt");
@@ -23,16 +21,10 @@ impl RemoteWrite {
         url: &str,
         request: Request<Bytes>,
     ) -> Result<Answer, SendError> {
-        let limit = self.config.timeout;
-        match tokio::time::timeout(limit, self.client.send(request)).await {
-            Ok(Ok(mut response)) => {
-                let body = first_bytes(&mut response, BODY_BYTES_MAX).await;
-                let (status, headers) = (response.status(), response.headers());
-                Ok(Answer::new(status, headers, &body, self.clock.unix_ms()))
-            }
-            Ok(Err(error)) => Err(unsent(url, error)),
-            Err(_) => Err(SendError::Timeout { endpoint: shown(url), limit }),
-        }
+        let mut response = answered(self.client.send(request), url, self.config.timeout).await?;
+        let body = first_bytes(&mut response, BODY_BYTES_MAX).await;
+        let (status, headers) = (response.status(), response.headers());
+        Ok(Answer::new(status, headers, &body, self.clock.unix_ms()))
     }
 
     /// # Errors
@@ -57,8 +49,4 @@ impl RemoteWrite {
         }
         request.body(parcel.bytes.clone())
     }
-}
-
-pub(super) fn unsent(url: &str, error: impl Error + Send + Sync + 'static) -> SendError {
-    SendError::Send { endpoint: shown(url), source: Box::new(error) }
 }
