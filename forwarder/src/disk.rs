@@ -146,6 +146,14 @@ pub(crate) enum AppendError {
     Vanished { path: PathBuf },
 }
 
+/// A segment that cannot be opened now.
+#[derive(Debug, thiserror::Error)]
+#[error("open {path}")]
+struct Unopened {
+    path: PathBuf,
+    source: io::Error,
+}
+
 /// What is known of a log that vanished.
 #[derive(Debug)]
 pub(crate) struct Vanished {
@@ -498,8 +506,8 @@ fn open_segments(folder: &Path, recovery: &mut Recovery) -> io::Result<VecDeque<
             Err(gone) if gone.kind() == io::ErrorKind::NotFound => {} // by another reader
             // It may be readable in a moment, and what waits in it is sent then.
             Err(failed) => {
-                let why = format!("open {}: {failed}", path.display());
-                return Err(io::Error::new(failed.kind(), why));
+                let kind = failed.kind();
+                return Err(io::Error::new(kind, Unopened { path, source: failed }));
             }
         }
     }

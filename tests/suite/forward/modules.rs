@@ -16,7 +16,7 @@ use super::stores::{ClickHouse, Collector, Influx, Victoria};
 use crate::rollcall;
 
 /// Sends everything of the target to one destination named `there`.
-pub(super) fn sending(target: &FakeTarget, module: &str, keys: &str) -> Config {
+fn sending(target: &FakeTarget, module: &str, keys: &str) -> Config {
     // A scrape that takes longer than this is one that failed: servers start meanwhile.
     config().global("scrape_interval: 500ms").scrape(target).section(&format!(
         "
@@ -33,6 +33,14 @@ pub(super) fn sending(target: &FakeTarget, module: &str, keys: &str) -> Config {
 
 pub(super) async fn start(target: &FakeTarget, module: &str, keys: &str) -> Rollcall {
     rollcall().config(&sending(target, module, keys)).start().await
+}
+
+/// Sends to a child that runs this script of the shell, and acknowledges.
+pub(super) async fn start_child(target: &FakeTarget, script: &str) -> Rollcall {
+    let keys = "command: [sh, take.sh]\n            acknowledge: true";
+    let launch = rollcall().config(&sending(target, "exec", keys));
+    std::fs::write(launch.folder().join("take.sh"), script).unwrap();
+    launch.start().await
 }
 
 /// The values of `n` in lines of JSON.
@@ -368,10 +376,7 @@ while read -r line; do
   cat block.tmp >> lines.ndjson; : > block.tmp; echo ok
 done
 "#;
-    let keys = "command: [sh, take.sh]\n            acknowledge: true";
-    let launch = rollcall().config(&sending(&target, "exec", keys));
-    std::fs::write(launch.folder().join("take.sh"), script).unwrap();
-    let app = launch.start().await;
+    let app = start_child(&target, script).await;
     target.wait_for_requests(6).await;
     app.wait_for_metrics("some were tried again", |metrics| {
         metrics.sum("rollcall_forward_retried_samples_total", &[]) > 0.0

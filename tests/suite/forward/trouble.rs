@@ -5,10 +5,9 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use testkit::{FakeTarget, Reply, Rollcall};
 
-use super::modules::{check, consume, numbers, sending, start};
+use super::modules::{check, consume, numbers, start, start_child};
 use super::servers::{Nats, Redis};
 use super::{balanced, counting_target};
-use crate::rollcall;
 
 /// Waits until samples were dropped for this reason; how many.
 async fn dropped(app: &Rollcall, reason: &str) -> f64 {
@@ -173,10 +172,7 @@ while read -r line; do
   cat block.$$ >> lines.ndjson; : > block.$$; echo ok
 done
 "#;
-    let keys = "command: [sh, take.sh]\n            acknowledge: true";
-    let launch = rollcall().config(&sending(&target, "exec", keys));
-    std::fs::write(launch.folder().join("take.sh"), script).unwrap();
-    let app = launch.start().await;
+    let app = start_child(&target, script).await;
     target.wait_for_requests(5).await;
     let stopped = app.stop_expecting(&["there"]).await;
     assert!(stopped.log().contains("ready when you are"), "{}", stopped.log());
@@ -197,10 +193,7 @@ while read -r line; do
   [ -e twice ] || { : > twice; echo ok; }
 done
 "#;
-    let keys = "command: [sh, take.sh]\n            acknowledge: true";
-    let launch = rollcall().config(&sending(&target, "exec", keys));
-    std::fs::write(launch.folder().join("take.sh"), script).unwrap();
-    let app = launch.start().await;
+    let app = start_child(&target, script).await;
     target.wait_for_requests(5).await;
     let stopped = app.stop_expecting(&["there"]).await;
     assert!(stopped.log().contains("child talks unasked"), "{}", stopped.log());
