@@ -19,11 +19,13 @@ mod staleness; // series that vanish, targets that fail and recover
 mod transcript;
 
 use case::{Case, Want};
-use run::{Agent, run};
+use run::{Agent, base_ms, run};
 
 /// Runs the cases through both, and compares.
 async fn check(cases: Vec<Case>) {
-    let (theirs, ours) = tokio::join!(run(Agent::Prometheus, &cases), run(Agent::Rollcall, &cases));
+    let base_ms = base_ms();
+    let theirs = run(Agent::Prometheus, &cases, base_ms);
+    let (theirs, ours) = tokio::join!(theirs, run(Agent::Rollcall, &cases, base_ms));
     let mut wrong = String::new();
     for (at, case) in cases.iter().enumerate() {
         let (theirs, ours) = (&theirs[at], &ours[at]);

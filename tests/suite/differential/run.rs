@@ -26,10 +26,10 @@ pub(super) enum Agent {
     Rollcall,
 }
 
-/// Runs the cases; a transcript for each of them, in order. For a case that the agent cannot
-/// load, an empty one.
-pub(super) async fn run(agent: Agent, cases: &[Case]) -> Vec<Transcript> {
-    let stage = Stage::new(cases).await;
+/// Runs the cases, where the moment 0 is `base_ms`; a transcript for each of them, in order. For a
+/// case that the agent cannot load, an empty one.
+pub(super) async fn run(agent: Agent, cases: &[Case], base_ms: i64) -> Vec<Transcript> {
+    let stage = Stage::new(cases, base_ms).await;
     let yaml = stage.yaml(agent, cases);
     match agent {
         Agent::Prometheus => {
@@ -57,8 +57,7 @@ struct Stage {
 // === impl Stage ===
 
 impl Stage {
-    async fn new(cases: &[Case]) -> Stage {
-        let base_ms = base_ms();
+    async fn new(cases: &[Case], base_ms: i64) -> Stage {
         let scripts: Vec<(AtomicUsize, Vec<Reply>)> =
             cases.iter().map(|case| (AtomicUsize::new(0), timed(&case.replies, base_ms))).collect();
         let scripts = Arc::new(scripts);
@@ -152,8 +151,10 @@ fn timed(replies: &[Reply], base_ms: i64) -> Vec<Reply> {
     replies.iter().map(moment).collect()
 }
 
+/// The moment 0 of runs that begin now. Those that are compared have the same: how digits become
+/// milliseconds depends on them.
 #[expect(clippy::disallowed_methods, reason = "the wall clock of the agents under test")]
-fn base_ms() -> i64 {
+pub(super) fn base_ms() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     now.as_millis() as i64 + AHEAD_MS
 }
