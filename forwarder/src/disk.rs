@@ -34,6 +34,7 @@ use segment::{Located, Segment, is_same};
 
 pub(crate) use former::former_logs;
 pub(crate) use keeper::{DiskStats, Keeper, KeeperConfig, Opened, ReadError, Reader, Use};
+pub(crate) use segment::Unreadable;
 
 /// The file that says who has the log open.
 const LOCK_FILE: &str = "lock";
@@ -181,11 +182,13 @@ impl Log {
         limits: Limits,
         readers: &[&str],
         known: &BTreeSet<String>,
+        unreadable: Unreadable,
     ) -> Result<(Log, Recovery), OpenError> {
         let failed = |source| OpenError::Io { folder: folder.into(), source };
         fs::create_dir_all(folder).map_err(failed)?;
         let lock = lock(folder, FlockOperation::NonBlockingLockExclusive)?;
-        let (mut log, mut recovery) = Log::load(folder, limits, lock).map_err(failed)?;
+        let (mut log, mut recovery) =
+            Log::load(folder, limits, lock, unreadable).map_err(failed)?;
         log.free_unknown(known, &mut recovery).map_err(failed)?;
         for name in readers {
             log.add_reader(name, &mut recovery).map_err(failed)?;
@@ -194,9 +197,14 @@ impl Log {
     }
 
     /// The log without readers.
-    fn load(folder: &Path, limits: Limits, lock: File) -> io::Result<(Log, Recovery)> {
+    fn load(
+        folder: &Path,
+        limits: Limits,
+        lock: File,
+        unreadable: Unreadable,
+    ) -> io::Result<(Log, Recovery)> {
         let mut recovery = Recovery::default();
-        let segments = open_segments(folder, &mut recovery)?;
+        let segments = open_segments(folder, unreadable, &mut recovery)?;
         let last = segments.iter().flat_map(|segment| segment.records.iter()).next_back();
         let log = Log {
             next_sequence: last.map_or(1, |record| record.header.sequence + 1),
@@ -231,7 +239,9 @@ impl Log {
     fn try_append(&mut self, block: &Block, origin: Origin) -> Result<u64, AppendError> {
         self.check_is_there()?;
         self.check_free_space(block.bytes.len() as u64)?;
-        let full = |segment: &OpenSegment| segment.file.bytes >= self.limits.segment_bytes;
+        let full = |segment: &OpenSegment| {
+            segment.file.has_gaps || segment.file.bytes >= self.limits.segment_bytes
+        };
         if self.begin_another || self.segments.back().is_none_or(full) {
             // One without records has the name that the next one gets.
             let _replaced = self.segments.pop_back_if(|last| last.records.is_empty());
@@ -474,7 +484,11 @@ fn lock(folder: &Path, how: FlockOperation) -> Result<File, OpenError> {
     }
 }
 
-fn open_segments(folder: &Path, recovery: &mut Recovery) -> io::Result<VecDeque<OpenSegment>> {
+fn open_segments(
+    folder: &Path,
+    unreadable: Unreadable,
+    recovery: &mut Recovery,
+) -> io::Result<VecDeque<OpenSegment>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -490,7 +504,7 @@ fn open_segments(folder: &Path, recovery: &mut Recovery) -> io::Result<VecDeque<
     let count = paths.len();
     let mut segments = VecDeque::new();
     for (at, (_, path)) in paths.into_iter().enumerate() {
-        match Segment::open(&path, at + 1 == count) {
+        match Segment::open(&path, at + 1 == count, unreadable) {
             Ok(Some((file, found))) => {
                 recovery.damaged_places += found.damaged_places;
                 segments.push_back(OpenSegment { file, records: found.records.into() });

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 
 use super::cursor::Cursor;
-use super::{LOCK_FILE, Limits, Log, OpenError, Recovery, lock};
+use super::{LOCK_FILE, Limits, Log, OpenError, Recovery, Unreadable, lock};
 
 /// What the name of a cursor's file ends in.
 const CURSOR: &str = "cursor";
@@ -49,10 +49,12 @@ impl Log {
         limits: Limits,
         reader: &str,
         known: &BTreeSet<String>,
+        unreadable: Unreadable,
     ) -> Result<(Log, Recovery), OpenError> {
         let failed = |source| OpenError::Io { folder: folder.into(), source };
         let lock = lock(folder, FlockOperation::NonBlockingLockShared)?;
-        let (mut log, mut recovery) = Log::load(folder, limits, lock).map_err(failed)?;
+        let (mut log, mut recovery) =
+            Log::load(folder, limits, lock, unreadable).map_err(failed)?;
         log.is_former = true;
         log.free_unknown(known, &mut recovery).map_err(failed)?;
         log.add_reader(reader, &mut recovery).map_err(failed)?;

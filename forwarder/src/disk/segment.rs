@@ -5,12 +5,16 @@
 //! A log has many segments: one is open only while it is read or written.
 //! Not here: which segments there are (`disk.rs`).
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use rustix::io::Errno;
 
 use super::record::{HEADER_BYTES, Header, MAGIC};
 use crate::block::Block;
@@ -19,6 +23,8 @@ use crate::block::Block;
 const PREAMBLE: [u8; 12] = *b"rollcall\x01\0\0\0";
 /// What a search for the next record after damage reads at once.
 const SEARCH_BYTES: usize = 64 * 1024;
+/// What a disk that cannot read a place loses at least, and a system reads at once.
+const PAGE_BYTES: u64 = 4096;
 
 /// A segment and what was found in it.
 #[derive(Debug)]
@@ -30,6 +36,17 @@ pub(super) struct Segment {
     pub(super) bytes: u64,
     /// Whether something was appended that is not [synced](Segment::sync).
     pub(super) is_unsynced: bool,
+    /// The disk cannot read all of it: what is appended goes elsewhere.
+    pub(super) has_gaps: bool,
+}
+
+/// What it means that the disk cannot read a part of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// Perhaps it can in a moment: the log does not open.
+    Fails,
+    /// It is damage like any other, and costs the records that begin there.
+    IsDamage,
 }
 
 /// Where a record is, and what it says about itself.
@@ -45,6 +62,15 @@ pub(super) struct Found {
     pub(super) records: Vec<Located>,
     /// Places where something other than a record lay.
     pub(super) damaged_places: u64,
+}
+
+/// A look through a file of so many bytes.
+struct Look<'f> {
+    file: &'f dyn FileExt,
+    length: u64,
+    unreadable: Unreadable,
+    /// Whether some of it could not be read.
+    has_gaps: bool,
 }
 
 impl Segment {
@@ -66,8 +92,8 @@ impl Segment {
             OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
         file.write_all(&PREAMBLE)?;
         File::open(folder)?.sync_all()?;
-        let (bytes, is_unsynced) = (PREAMBLE.len() as u64, false);
-        Ok(Segment { path, file: Some(file), bytes, is_unsynced })
+        let (bytes, is_unsynced, has_gaps) = (PREAMBLE.len() as u64, false, false);
+        Ok(Segment { path, file: Some(file), bytes, is_unsynced, has_gaps })
     }
 
     /// Opens an existing segment and looks through its headers; `None` if it is no segment of this
@@ -75,25 +101,37 @@ impl Segment {
     /// it counts as damage.
     ///
     /// # Errors
-    /// When it cannot be read now: that says nothing about what is in it.
-    pub(super) fn open(path: &Path, last: bool) -> io::Result<Option<(Segment, Found)>> {
+    /// When it cannot be opened, or not be read unless that is damage: it says nothing about what
+    /// is in it.
+    pub(super) fn open(
+        path: &Path,
+        last: bool,
+        unreadable: Unreadable,
+    ) -> io::Result<Option<(Segment, Found)>> {
         let file = match open_file(path) {
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => return Ok(None),
             opened => opened?,
         };
+        let length = file.metadata()?.len();
+        let mut look = Look { file: &file, length, unreadable, has_gaps: false };
         let mut preamble = [0; PREAMBLE.len()];
-        match file.read_exact_at(&mut preamble, 0) {
-            Ok(()) if preamble == PREAMBLE => {}
+        match look.read(&mut preamble, 0) {
+            // Whose first page is bad is ours by its name, and records have marks of their own.
+            Ok(()) if preamble == PREAMBLE || look.has_gaps => {}
             Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
             _ => return Ok(None),
         }
-        let length = file.metadata()?.len();
-        let (found, bytes) = look_through(&file, length, last)?;
+        let begins_with_gap = look.has_gaps;
+        let (mut found, end) = look.through(last)?;
+        found.damaged_places = found.damaged_places.max(u64::from(begins_with_gap));
+        let has_gaps = look.has_gaps;
+        let bytes = if has_gaps { length } else { end };
         if last && bytes < length {
             file.set_len(bytes)?;
         }
         // Who wrote to it last may have ended before it was synced.
-        Ok(Some((Segment { path: path.into(), file: None, bytes, is_unsynced: last }, found)))
+        let segment = Segment { path: path.into(), file: None, bytes, is_unsynced: last, has_gaps };
+        Ok(Some((segment, found)))
     }
 
     /// Appends a record with one write. On failure the file is as before.
@@ -181,57 +219,91 @@ fn open_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(path)
 }
 
-/// What is in a file of so many bytes, and where its last record ends.
-fn look_through(file: &File, length: u64, last: bool) -> io::Result<(Found, u64)> {
-    let mut found = Found::default();
-    let (mut offset, mut end) = (PREAMBLE.len() as u64, PREAMBLE.len() as u64);
-    while offset < length {
-        match header_at(file, offset, length)? {
-            Some(header) => {
-                found.records.push(Located { header, offset });
-                offset += header.record_bytes();
-                end = offset;
-            }
-            None => match search(file, offset + 1, length)? {
-                Some(next) => {
-                    found.damaged_places += 1;
-                    offset = next;
-                }
-                None => {
-                    found.damaged_places += u64::from(!last);
-                    break;
-                }
-            },
-        }
-    }
-    Ok((found, end))
+/// Whether the disk, or what the file system has noted about it, is at fault.
+fn is_unreadable(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    errno.is_some_and(|errno| [Errno::IO, Errno::BADMSG, Errno::UCLEAN].contains(&errno))
 }
 
-/// The header at `offset`, if a whole record begins there.
-fn header_at(file: &File, offset: u64, length: u64) -> io::Result<Option<Header>> {
-    if offset + HEADER_BYTES as u64 > length {
-        return Ok(None);
-    }
-    let mut bytes = [0; HEADER_BYTES];
-    file.read_exact_at(&mut bytes, offset)?;
-    let header = Header::from_bytes(&bytes);
-    Ok(header.filter(|header| offset + header.record_bytes() <= length))
-}
+// === impl Look ===
 
-/// The next offset from `from` on at which a whole record begins.
-fn search(file: &File, mut from: u64, length: u64) -> io::Result<Option<u64>> {
-    let mut buffer = vec![0; SEARCH_BYTES];
-    while from < length {
-        let take = usize::try_from(length - from).unwrap_or(SEARCH_BYTES).min(SEARCH_BYTES);
-        file.read_exact_at(&mut buffer[..take], from)?;
-        for at in memchr::memmem::find_iter(&buffer[..take], &MAGIC) {
-            let offset = from + at as u64;
-            if header_at(file, offset, length)?.is_some() {
-                return Ok(Some(offset));
+impl Look<'_> {
+    /// What is in the file, and where its last record ends.
+    fn through(&mut self, last: bool) -> io::Result<(Found, u64)> {
+        let mut found = Found::default();
+        let (mut offset, mut end) = (PREAMBLE.len() as u64, PREAMBLE.len() as u64);
+        while offset < self.length {
+            match self.header_at(offset)? {
+                Some(header) => {
+                    found.records.push(Located { header, offset });
+                    offset += header.record_bytes();
+                    end = offset;
+                }
+                None => match self.search(offset + 1)? {
+                    Some(next) => {
+                        found.damaged_places += 1;
+                        offset = next;
+                    }
+                    None => {
+                        found.damaged_places += u64::from(!last || self.has_gaps);
+                        break;
+                    }
+                },
             }
         }
-        let step = take.saturating_sub(MAGIC.len() - 1).max(1);
-        from += step as u64;
+        Ok((found, end))
     }
-    Ok(None)
+
+    /// The header at `offset`, if a whole record begins there.
+    fn header_at(&mut self, offset: u64) -> io::Result<Option<Header>> {
+        if offset + HEADER_BYTES as u64 > self.length {
+            return Ok(None);
+        }
+        let mut bytes = [0; HEADER_BYTES];
+        self.read(&mut bytes, offset)?;
+        let header = Header::from_bytes(&bytes);
+        Ok(header.filter(|header| offset + header.record_bytes() <= self.length))
+    }
+
+    /// The next offset from `from` on at which a whole record begins.
+    fn search(&mut self, mut from: u64) -> io::Result<Option<u64>> {
+        let mut buffer = vec![0; SEARCH_BYTES];
+        while from < self.length {
+            let left = self.length - from;
+            let take = usize::try_from(left).unwrap_or(SEARCH_BYTES).min(SEARCH_BYTES);
+            self.read(&mut buffer[..take], from)?;
+            for at in memchr::memmem::find_iter(&buffer[..take], &MAGIC) {
+                let offset = from + at as u64;
+                if self.header_at(offset)?.is_some() {
+                    return Ok(Some(offset));
+                }
+            }
+            let step = take.saturating_sub(MAGIC.len() - 1).max(1);
+            from += step as u64;
+        }
+        Ok(None)
+    }
+
+    /// Fills the buffer from `offset` on; with zeros where the file has bytes that are damage.
+    fn read(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match self.file.read_exact_at(buffer, offset) {
+            Err(error) if self.unreadable == Unreadable::IsDamage && is_unreadable(&error) => {}
+            read => return read,
+        }
+        let (mut from, mut rest) = (offset, buffer);
+        while !rest.is_empty() {
+            let page_bytes = usize::try_from(PAGE_BYTES - from % PAGE_BYTES).unwrap_or(usize::MAX);
+            let (page, others) = rest.split_at_mut(page_bytes.min(rest.len()));
+            match self.file.read_exact_at(page, from) {
+                Err(error) if is_unreadable(&error) => {
+                    page.fill(0);
+                    self.has_gaps = true;
+                }
+                read => read?,
+            }
+            from += page.len() as u64;
+            rest = others;
+        }
+        Ok(())
+    }
 }

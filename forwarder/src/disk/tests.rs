@@ -34,7 +34,8 @@ fn open(folder: &Path) -> (Log, Recovery) {
 
 /// For these readers, who are all that are known.
 fn open_for(folder: &Path, limits: Limits, readers: &[&str]) -> Result<(Log, Recovery), OpenError> {
-    Log::open(folder, limits, readers, &readers.iter().map(|name| (*name).to_owned()).collect())
+    let known = readers.iter().map(|name| (*name).to_owned()).collect();
+    Log::open(folder, limits, readers, &known, Unreadable::Fails)
 }
 
 /// Everything that waits for the reader: the numbers in the blocks, and samples lost.
@@ -204,7 +205,8 @@ fn a_log_of_former_times_is_read_by_each_for_itself_and_goes_with_the_last_one()
     let readers = ["central", "second", "gone"];
     let (mut log, _) = open_for(folder.path(), limits(), &readers).unwrap();
     (1..=30).for_each(|number| append(&mut log, number, 10));
-    let former = |reader| Log::open_former(folder.path(), limits(), reader, &known);
+    let former =
+        |reader| Log::open_former(folder.path(), limits(), reader, &known, Unreadable::Fails);
     assert!(matches!(former("central"), Err(OpenError::InUse { .. })));
     drop(log);
     let (mut first, recovery) = former("central").unwrap();

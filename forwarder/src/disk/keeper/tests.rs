@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::block::{Block, Compression, Counts, Encoding, Format};
-use crate::disk::Log;
+use crate::disk::{Log, Unreadable};
 use crate::queue::{self, Order, Origin};
 
 /// A clock that waits for word, and then fails.
@@ -28,7 +28,7 @@ impl Clock for FailingClock {
 }
 
 fn limits() -> Limits {
-    let (segment_bytes, bytes_max, records_max) = (1 << 20, u64::MAX, usize::MAX);
+    let (segment_bytes, bytes_max, records_max) = (1000, u64::MAX, usize::MAX);
     Limits { segment_bytes, bytes_max, records_max, age_ms_max: i64::MAX, free_bytes_min: 0 }
 }
 
@@ -72,11 +72,24 @@ fn start_with_queue(
     (keeper, told, queue)
 }
 
+/// Of one sample.
+fn block() -> Block {
+    let format = Format { encoding: Encoding::JsonLines, compression: Compression::None };
+    let counts = Counts { samples: 1, ..Counts::NONE };
+    let bytes = bytes::Bytes::from_static(b"{}\n");
+    Block { format, bytes, counts, oldest_ms: 0, newest_ms: 0 }
+}
+
+/// What `central` writes to by hand.
+fn open(folder: &Path) -> Log {
+    let known = ["central".to_owned()].into();
+    Log::open(folder, limits(), &["central"], &known, Unreadable::Fails).unwrap().0
+}
+
 #[tokio::test]
 async fn a_predecessor_that_takes_its_time_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
-    let (of_predecessor, _) =
-        Log::open(folder.path(), limits(), &["central"], &["central".to_owned()].into()).unwrap();
+    let of_predecessor = open(folder.path());
     let ended = CancellationToken::new();
     let (keeper, mut told) = start(folder.path(), ManualClock::at(0), vec![ended.clone()]);
     assert_eq!(keeper.waits_for().len(), 1); // so does its own successor
@@ -98,15 +111,37 @@ async fn what_is_in_memory_may_not_be_left_while_the_log_is_not_open() {
     let (keeper, mut told, queue) = start_with_queue(folder.path(), clock, vec![ended.clone()]);
     assert!(keeper.write_all().await); // there is nothing
     let lane = queue.open_lane(Origin::default());
-    let format = Format { encoding: Encoding::JsonLines, compression: Compression::None };
-    let counts = Counts { samples: 1, ..Counts::NONE };
-    let bytes = bytes::Bytes::from_static(b"{}\n");
-    let block = Block { format, bytes, counts, oldest_ms: 0, newest_ms: 0 };
-    keeper.numbers().give(|number| queue.push(lane, number, block, Instant::now()));
+    keeper.numbers().give(|number| queue.push(lane, number, block(), Instant::now()));
     assert!(!keeper.write_all().await);
     ended.cancel();
     assert!(matches!(told.recv().await, Some(Opened::Found { .. })));
     assert!(keeper.write_all().await);
+    keeper.close().await;
+}
+
+/// A process' memory has no first page, so the system says of it what it says of a bad sector.
+#[tokio::test]
+async fn a_segment_that_the_disk_does_not_read_holds_the_others_for_a_while_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    for _ in 0..30 {
+        log.append(&block(), Origin::default()).unwrap();
+    }
+    drop(log);
+    let segments = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let mut segments: Vec<_> =
+        segments.filter(|path| path.extension().is_some_and(|ext| ext == "segment")).collect();
+    segments.sort();
+    assert!(segments.len() > 2, "{segments:?}");
+    std::fs::remove_file(&segments[0]).unwrap();
+    std::os::unix::fs::symlink("/proc/self/mem", &segments[0]).unwrap();
+
+    let (keeper, mut told) = start(folder.path(), ManualClock::at(0), Vec::new());
+    assert!(matches!(told.recv().await, Some(Opened::Failed)));
+    let second = timeout(DEADLINE, told.recv()).await.expect("it opens in the end");
+    let Some(Opened::Found { waiting, missing }) = second else { panic!("{second:?}") };
+    assert!(missing > 0 && waiting.len() as u64 + missing == 30, "{missing} are missing");
+    assert_eq!(keeper.stats().damages.load(Ordering::Relaxed), 1);
     keeper.close().await;
 }
 

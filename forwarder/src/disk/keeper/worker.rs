@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use super::{End, KeeperConfig, Opened, Reader, Shared, Use};
 use crate::block::Block;
 use crate::config::Fsync;
-use crate::disk::{AppendError, Log, OpenError, Recovery};
+use crate::disk::{AppendError, Log, OpenError, Recovery, Unreadable};
 use crate::queue::{Number, Origin};
 
 /// Between two tries of a disk that refused, two looks at caps, and two looks at a log in use.
@@ -27,6 +27,9 @@ const IN_USE_TICK: Duration = Duration::from_millis(20);
 /// is a failure. Tests wait for it.
 pub(super) const IN_USE_PATIENCE: Duration =
     Duration::from_millis(if cfg!(test) { 500 } else { 10_000 });
+/// What a disk cannot read for so long is damage: a controller may have been reset, or a cable be
+/// loose. Tests wait for it.
+const UNREADABLE_PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 60_000 });
 /// For so long a log that is to be closed is waited for, if blocks are in memory alone.
 const LAST_PATIENCE: Duration = Duration::from_secs(15);
 /// Blocks written before readers are looked after again.
@@ -134,11 +137,14 @@ impl Worker {
     /// Opens the log, however often that fails; `None` if the end comes first.
     fn open(&mut self, tell: &[mpsc::Sender<Opened>]) -> Option<Log> {
         let (mut told, mut began, mut closing) = (false, Instant::now(), None::<Instant>);
+        let mut failing = None::<Instant>;
         loop {
             if !self.is_after_all() {
                 began = Instant::now(); // they take the time that they are given
             }
-            let pause = match self.try_open() {
+            let gives_up = failing.is_some_and(|since| since.elapsed() > UNREADABLE_PATIENCE);
+            let unreadable = if gives_up { Unreadable::IsDamage } else { Unreadable::Fails };
+            let pause = match self.try_open(unreadable) {
                 Ok((log, recovery)) => {
                     self.report(&recovery);
                     for (reader, tell) in self.readers.iter().zip(tell) {
@@ -157,6 +163,7 @@ impl Worker {
                 }
                 Err(failed) => {
                     self.failed(&failed);
+                    failing.get_or_insert_with(Instant::now);
                     if !std::mem::replace(&mut told, true) {
                         for tell in tell {
                             let _nobody_may_wait = tell.try_send(Opened::Failed);
@@ -183,15 +190,15 @@ impl Worker {
         }
     }
 
-    fn try_open(&self) -> Result<(Log, Recovery), OpenError> {
+    fn try_open(&self, unreadable: Unreadable) -> Result<(Log, Recovery), OpenError> {
         let KeeperConfig { folder, used, limits, known, fsync, .. } = &self.config;
         if !self.is_after_all() {
             return Err(OpenError::InUse { folder: folder.clone() });
         }
         let names: Vec<&str> = self.readers.iter().map(|reader| &*reader.name).collect();
         let (mut log, recovery) = match used {
-            Use::Current => Log::open(folder, limits.clone(), &names, known)?,
-            Use::Former => Log::open_former(folder, limits.clone(), names[0], known)?,
+            Use::Current => Log::open(folder, limits.clone(), &names, known, unreadable)?,
+            Use::Former => Log::open_former(folder, limits.clone(), names[0], known, unreadable)?,
         };
         if *fsync == Fsync::Never {
             log.never_syncs();
