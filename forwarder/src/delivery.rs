@@ -5,9 +5,11 @@
 //! reason, or is left as it was when there is no more time. A block that a receiver refuses, and
 //! whose refusals go to the dead-letter file, is halved until the offending samples are alone.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use kit::{Backoff, Chain};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +25,9 @@ use crate::module::{Parcel, SendError, Verdict};
 /// Requests that may be refused while one block is searched for what is wrong with it. Enough to
 /// find some samples in a few thousand.
 const REFUSALS_MAX: u32 = 100;
+/// A block at which its module panics so often is refused: a defect may not hold up what comes
+/// after it.
+const PANICS_MAX: u32 = 3;
 /// What is on its way to the dead-letter file gets so much longer when everything is abandoned. A
 /// file that hangs is not waited for.
 const LAST_LETTERS_WITHIN: Duration = Duration::from_secs(5);
@@ -34,6 +39,8 @@ pub(crate) struct Delivery<'d> {
     part: usize,
     compressor: &'d mut Compressor,
     attempt: u32,
+    /// Tries at which the module panicked, since something arrived.
+    panics: u32,
     backoff: Backoff,
     began: Instant,
     /// Whether the log knows that the receiver is in trouble.
@@ -94,6 +101,7 @@ impl<'d> Delivery<'d> {
             part,
             compressor,
             attempt: 0,
+            panics: 0,
             backoff,
             began: Instant::now(),
             complained: false,
@@ -164,12 +172,24 @@ impl<'d> Delivery<'d> {
             part: self.part,
         };
         let began = Instant::now();
+        let sending = AssertUnwindSafe(async { module.send(&parcel).await }).catch_unwind();
         let verdict = tokio::select! {
-            verdict = module.send(&parcel) => verdict,
+            sent = sending => sent.unwrap_or_else(|_printed| self.panicked()),
             () = abandoned.cancelled() => return None,
         };
         meters.sent_request(began.elapsed(), block.bytes.len());
         Some(verdict)
+    }
+
+    /// What it means that the module panicked.
+    fn panicked(&mut self) -> Verdict {
+        self.panics += 1;
+        let why = SendError::Panic { endpoint: self.destination.module.endpoint() };
+        if self.panics < PANICS_MAX {
+            Verdict::Retry { after: None, why }
+        } else {
+            Verdict::Refused { why }
+        }
     }
 
     /// Waits for the next try. Whether there is time for one: a destination that stops does not
@@ -276,7 +296,7 @@ impl<'d> Delivery<'d> {
         }
         self.some_arrived = true;
         self.destination.search_budget.restore();
-        (self.attempt, self.began) = (0, Instant::now());
+        (self.attempt, self.panics, self.began) = (0, 0, Instant::now());
         self.backoff.reset();
     }
 
@@ -356,7 +376,7 @@ impl<'d> Delivery<'d> {
                 );
             }
         }
-        (self.attempt, self.began) = (0, Instant::now());
+        (self.attempt, self.panics, self.began) = (0, 0, Instant::now());
         Piece::Done
     }
 

@@ -124,6 +124,12 @@ pub enum SendError {
         /// What went wrong.
         source: std::io::Error,
     },
+    /// A defect of the module, which has panicked.
+    #[error("send to {endpoint}: the module panicked")]
+    Panic {
+        /// Where to.
+        endpoint: String,
+    },
 }
 
 /// Why a module could not be made.

@@ -22,16 +22,27 @@ use model::{
     Samples, Selection, Source, Symbols,
 };
 use testkit::{DEADLINE, wait_until};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
+use crate::block::{Compression, Counts, Encoding, Format};
 use crate::config::{
     Common, Config, DataTypeSpec, ForwarderSpec, RemoteWriteSpec, RouteSpec, Spec,
 };
-use crate::destination::Destination;
+use crate::destination::{Common as Surroundings, Destination};
+use crate::disk::Keeper;
 use crate::feed::Feed;
+use crate::module::Module;
+use crate::queue::Origin;
+use crate::shard::Outlet;
 use crate::{Account, DestinationView, Forwarder, Parts, Reason};
 
 /// When all tests begin: 1 January 2026, noon.
 const NOW_MS: i64 = 1_767_268_800_000;
+
+const FORMAT: Format =
+    Format { encoding: Encoding::RemoteWrite1, compression: Compression::Snappy };
+const TEN: Counts = Counts { samples: 10, histograms: 0, exemplars: 0 };
 
 /// A forwarder, and sources that send to it.
 struct World {
@@ -67,6 +78,29 @@ fn config(text: &str) -> Arc<Config> {
     let common =
         Common { external_labels: &external_labels, names: Default::default(), elsewhere: &[] };
     Arc::new(spec.check(&common).unwrap())
+}
+
+/// A destination that nobody feeds. Its log's thread is one that never answers.
+fn alone(text: &str, module: Option<Box<dyn Module>>) -> Arc<Destination> {
+    let config = config(text).destinations[0].clone();
+    let clock: Arc<dyn Clock> = ManualClock::at(NOW_MS);
+    let keeper = config.delivery.disk.as_ref().map(|_| Keeper::default());
+    let (tasks, families) = (Handle::current(), Arc::default());
+    let common =
+        Surroundings { clock: &clock, tasks: &tasks, keeper: keeper.as_ref(), families: &families };
+    let module = module.unwrap_or_else(|| (config.build)(&clock).unwrap());
+    let destination = Destination::new(config, module, &common, None);
+    destination.begin(None, None);
+    destination
+}
+
+/// Starts a sender of another set of shards, to which nothing more comes.
+fn send_set(destination: &Arc<Destination>, fill: impl FnOnce(&Outlet)) {
+    let (outlet, finish) =
+        (destination.outlet(&destination.queue, Origin::default()), CancellationToken::new());
+    fill(&outlet);
+    finish.cancel();
+    destination.send_from(vec![(outlet, None)], &finish);
 }
 
 impl World {

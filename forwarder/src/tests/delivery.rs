@@ -1,8 +1,15 @@
 //! Queue, shards and senders: order, limits, retries, the end.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
 use testkit::{FakeReceiver, Reply, Sample};
 
 use super::*;
+use crate::block::Block;
+use crate::module::{Parcel, Verdict};
+use crate::queue::Number;
 
 /// Checks that the samples of each series came in the order of time, none twice.
 #[track_caller]
@@ -258,4 +265,46 @@ async fn samples_that_waited_too_long_are_not_sent_any_more() {
     let times: Vec<i64> = receiver.samples(&[]).iter().map(|sample| sample.timestamp_ms).collect();
     assert_eq!(times, [NOW_MS + 30_000; 2]);
     world.stop().await;
+}
+
+/// Has a bug that every block `bad` meets, and others meet once.
+#[derive(Default)]
+struct Buggy {
+    panics: AtomicU32,
+}
+
+impl Module for Buggy {
+    fn format(&self) -> Format {
+        FORMAT
+    }
+
+    fn endpoint(&self) -> String {
+        "nowhere".to_owned()
+    }
+
+    fn send<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Verdict> {
+        Box::pin(async {
+            let nth = self.panics.fetch_add(1, Ordering::Relaxed);
+            assert!(nth > 0 && parcel.bytes != "bad", "this bug is part of the test");
+            Verdict::DELIVERED
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_module_with_a_bug_holds_up_nothing_but_what_meets_it() {
+    let destination = alone("remote_write: [{ url: x }]", Some(Box::new(Buggy::default())));
+    destination.ledger.accept(TEN + TEN + TEN, &[]);
+    send_set(&destination, |outlet| {
+        for (number, text) in (1..).zip(["good", "bad", "good"]) {
+            let bytes = Bytes::from_static(text.as_bytes());
+            let block = Block { format: FORMAT, bytes, counts: TEN, oldest_ms: 1, newest_ms: 1 };
+            outlet.queue.push(outlet.lane, Number(number), block, std::time::Instant::now());
+        }
+    });
+    destination.finish(Duration::from_secs(60)).await;
+    destination.end();
+    let account = destination.ledger.balance();
+    assert_eq!((account.delivered, account.queued), (TEN + TEN, Counts::NONE));
+    assert_eq!(dropped(&account, Reason::Refused), 10);
 }

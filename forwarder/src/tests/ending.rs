@@ -7,44 +7,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use testkit::{FakeReceiver, Reply};
-use tokio::runtime::Handle;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::block::{Block, Compression, Counts, Encoding, Format};
-use crate::destination::Common as Surroundings;
-use crate::disk::Keeper;
-use crate::module::{Module, Parcel, Verdict};
-use crate::queue::{Found, Number, Origin};
-use crate::shard::Outlet;
-
-const FORMAT: Format =
-    Format { encoding: Encoding::RemoteWrite1, compression: Compression::Snappy };
-const TEN: Counts = Counts { samples: 10, histograms: 0, exemplars: 0 };
-
-/// A destination that nobody feeds. Its log's thread is one that never answers.
-fn alone(text: &str, module: Option<Box<dyn Module>>) -> Arc<Destination> {
-    let config = config(text).destinations[0].clone();
-    let clock: Arc<dyn Clock> = ManualClock::at(NOW_MS);
-    let keeper = config.delivery.disk.as_ref().map(|_| Keeper::default());
-    let (tasks, families) = (Handle::current(), Arc::default());
-    let common =
-        Surroundings { clock: &clock, tasks: &tasks, keeper: keeper.as_ref(), families: &families };
-    let module = module.unwrap_or_else(|| (config.build)(&clock).unwrap());
-    let destination = Destination::new(config, module, &common, None);
-    destination.begin(None, None);
-    destination
-}
-
-/// Starts a sender of another set of shards, to which nothing more comes.
-fn send_set(destination: &Arc<Destination>, fill: impl FnOnce(&Outlet)) {
-    let (outlet, finish) =
-        (destination.outlet(&destination.queue, Origin::default()), CancellationToken::new());
-    fill(&outlet);
-    finish.cancel();
-    destination.send_from(vec![(outlet, None)], &finish);
-}
+use crate::block::Block;
+use crate::module::{Parcel, Verdict};
+use crate::queue::{Found, Number};
 
 /// Sends when it is let go, and holds its thread until then.
 struct Gated {
