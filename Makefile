@@ -16,6 +16,7 @@ help:    ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 run:     ## Build, then start everything with a simulated fleet, on loopback
+	@tests/tools/install-packages build
 	$(CARGO) run --release --locked -- demo
 
 test: tools fmt lint ## Install what tests need if it is missing, then prove everything

@@ -15,13 +15,14 @@ use std::time::Duration;
 use futures::future::{BoxFuture, join_all};
 use kit::Clock;
 use kit::config::{Invalid, yaml::Section};
-use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tracing::{error, warn};
+use tracing::{debug, error, info, warn};
 
 use super::lines::counts_of;
 use super::secrets;
@@ -68,7 +69,23 @@ struct Kafka {
 }
 
 /// A producer, which takes its time to end: not on a thread that serves.
-struct Producing(Option<FutureProducer>);
+struct Producing {
+    producer: Option<FutureProducer<Trouble>>,
+    trouble: Trouble,
+}
+
+/// What the client library said last about its connections, since something arrived: of a message
+/// for which there was no way it says only that it took too long.
+#[derive(Clone, Default)]
+struct Trouble(Arc<Mutex<Option<String>>>);
+
+/// A message that found no way.
+#[derive(Debug, thiserror::Error)]
+#[error("{trouble}")]
+struct NoWay {
+    trouble: String,
+    source: KafkaError,
+}
 
 /// One of our lines, as far as it matters.
 #[derive(Deserialize)]
@@ -110,12 +127,12 @@ fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invali
     }
     let settings = Arc::new(spec.clone());
     let build = move |_: &Arc<dyn Clock>| -> Result<Box<dyn Module>, BuildError> {
-        let producer = config.create().map_err(|source: KafkaError| BuildError {
+        let producer = Producing::start(&config).map_err(|source| BuildError {
             what: format!("the Kafka producer for {brokers}"),
             source: Box::new(source),
         })?;
         Ok(Box::new(Kafka {
-            producer: Mutex::new(Arc::new(Producing(Some(producer)))),
+            producer: Mutex::new(Arc::new(producer)),
             config: config.clone(),
             brokers: brokers.clone(),
             topic: spec.topic.clone(),
@@ -140,7 +157,8 @@ fn client_config(brokers: &str, options: &BTreeMap<String, String>) -> ClientCon
         .set("client.id", "rollcall")
         .set("enable.idempotence", "true")
         .set("message.timeout.ms", DELIVERED_WITHIN_MS)
-        .set("linger.ms", "5");
+        .set("linger.ms", "5")
+        .set("ssl.ca.location", "probe"); // our OpenSSL has no authorities: those of the system
     for (name, value) in options {
         config.set(name, value);
     }
@@ -166,25 +184,66 @@ impl Module for Kafka {
                     produced.err().map(|error| (parcel.counts, error)).into_iter().collect()
                 }
             };
-            self.judge(parcel, failed)
+            self.judge(parcel, failed, &producer.trouble)
         })
     }
 }
 
 // === impl Producing ===
 
-impl Deref for Producing {
-    type Target = FutureProducer;
+impl Producing {
+    fn start(config: &ClientConfig) -> Result<Producing, KafkaError> {
+        let trouble = Trouble::default();
+        let producer = Some(config.create_with_context(trouble.clone())?);
+        Ok(Producing { producer, trouble })
+    }
+}
 
-    fn deref(&self) -> &FutureProducer {
-        self.0.as_ref().expect("it is taken when this is dropped, and no earlier")
+impl Deref for Producing {
+    type Target = FutureProducer<Trouble>;
+
+    fn deref(&self) -> &FutureProducer<Trouble> {
+        self.producer.as_ref().expect("it is taken when this is dropped, and no earlier")
     }
 }
 
 impl Drop for Producing {
     fn drop(&mut self) {
-        let producer = self.0.take();
+        let producer = self.producer.take();
         std::thread::spawn(move || drop(producer)); // what it still has is sent again
+    }
+}
+
+// === impl Trouble ===
+
+impl Trouble {
+    fn set(&self, said: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = said;
+    }
+
+    fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ClientContext for Trouble {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Debug => debug!(target: "librdkafka", facility, "{message}"),
+            RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
+                info!(target: "librdkafka", facility, "{message}");
+            }
+            // It tries again by itself; that a block did not arrive is said elsewhere.
+            _ => warn!(target: "librdkafka", facility, "{message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        debug!(target: "librdkafka", %error, "{reason}"); // it was logged
+        // That no broker is left says less than why one of them is not.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.set(Some(reason.to_owned()));
+        }
     }
 }
 
@@ -192,13 +251,23 @@ impl Drop for Producing {
 
 impl Kafka {
     /// What becomes of a parcel of which these messages failed.
-    fn judge(&self, parcel: &Parcel, failed: Vec<(Counts, KafkaError)>) -> Verdict {
+    fn judge(
+        &self,
+        parcel: &Parcel,
+        failed: Vec<(Counts, KafkaError)>,
+        trouble: &Trouble,
+    ) -> Verdict {
         let (refused, others): (Vec<_>, Vec<_>) =
             failed.into_iter().partition(|(_, error)| is_refused(error));
         if let Some((_, error)) = others.into_iter().next() {
             self.replace_if_lost();
-            return Verdict::Retry { after: None, why: self.unsent(error) };
+            let why = match trouble.get().filter(|_| is_timeout(&error)) {
+                Some(trouble) => self.unsent(NoWay { trouble, source: error }),
+                None => self.unsent(error),
+            };
+            return Verdict::Retry { after: None, why };
         }
+        trouble.set(None);
         let not_written: Counts = refused.iter().map(|(counts, _)| *counts).sum();
         let Some((_, error)) = refused.into_iter().next() else { return Verdict::DELIVERED };
         if not_written == parcel.counts {
@@ -208,7 +277,7 @@ impl Kafka {
         Verdict::Delivered { not_written, remark: Some(error.to_string()) }
     }
 
-    fn unsent(&self, error: KafkaError) -> SendError {
+    fn unsent(&self, error: impl std::error::Error + Send + Sync + 'static) -> SendError {
         SendError::Send { endpoint: self.endpoint(), source: Box::new(error) }
     }
 
@@ -216,21 +285,17 @@ impl Kafka {
     fn replace_if_lost(&self) {
         let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((_, why)) = producer.client().fatal_error() else { return };
-        match self.config.create() {
+        match Producing::start(&self.config) {
             Ok(another) => {
                 warn!(brokers = %self.brokers, why, "the Kafka producer is lost: another one begins");
-                *producer = Arc::new(Producing(Some(another)));
+                *producer = Arc::new(another);
             }
             Err(error) => error!(brokers = %self.brokers, %error, "making a Kafka producer failed"),
         }
     }
 
     /// Produces a message a line, in their order; what failed, and what it counts.
-    async fn produce_lines(
-        &self,
-        producer: &FutureProducer,
-        lines: &[u8],
-    ) -> Vec<(Counts, KafkaError)> {
+    async fn produce_lines(&self, producer: &Producing, lines: &[u8]) -> Vec<(Counts, KafkaError)> {
         let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let produced = lines.map(|line| async {
             let key = self.key(line);
@@ -242,7 +307,7 @@ impl Kafka {
 
     async fn produce(
         &self,
-        producer: &FutureProducer,
+        producer: &Producing,
         key: Option<&str>,
         payload: &[u8],
     ) -> Result<(), KafkaError> {
@@ -272,4 +337,9 @@ fn is_refused(error: &KafkaError) -> bool {
         RDKafkaErrorCode::InvalidRecord,
     ];
     code.is_some_and(|code| never.contains(&code))
+}
+
+/// Whether a message waited for a broker in vain.
+fn is_timeout(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut)
 }

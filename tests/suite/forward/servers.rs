@@ -1,10 +1,14 @@
 //! Real servers that destinations send to, on loopback: each ends with its handle.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
 use testkit::{DEADLINE, Process, free_address, wait_until};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
 /// Debian's nats-server with JetStream, and one stream.
@@ -25,30 +29,107 @@ pub(super) struct Redis {
 
 /// Tansu, a broker that speaks Kafka's protocol, with a topic `samples` of one partition.
 pub(super) struct Kafka {
-    pub(super) address: SocketAddr,
+    /// `host:port`.
+    pub(super) address: String,
+    /// What clients must be told beside that.
+    pub(super) options: Vec<(&'static str, String)>,
     _process: Process,
     _folder: TempDir,
+}
+
+/// Puts a certificate for `localhost`, its key and its authority there: `cert.pem`, `key.pem`,
+/// `authority.pem`.
+fn write_identity(folder: &Path) {
+    let mut params = rcgen::CertificateParams::new(vec!["authority".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    // OpenSSL takes a certificate that has its authority's name for one that signed itself.
+    params.distinguished_name.push(rcgen::DnType::CommonName, "authority");
+    let key = rcgen::KeyPair::generate().unwrap();
+    let authority = rcgen::CertifiedIssuer::self_signed(params, key).unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &authority).unwrap();
+    std::fs::write(folder.join("cert.pem"), certificate.pem()).unwrap();
+    std::fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
+    std::fs::write(folder.join("authority.pem"), authority.pem()).unwrap();
+}
+
+/// Takes TLS off what comes, and hands it on, until the test ends.
+fn start_tls_front(listener: TcpListener, folder: &Path, to: SocketAddr) {
+    let certificate = CertificateDer::from_pem_file(folder.join("cert.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(folder.join("key.pem")).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider);
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let config = config.with_single_cert(vec![certificate], key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let mut inner = TcpStream::connect(to).await?;
+                tokio::io::copy_bidirectional(&mut acceptor.accept(stream).await?, &mut inner).await
+            });
+        }
+    });
 }
 
 // === impl Kafka ===
 
 impl Kafka {
     pub(super) async fn start() -> Kafka {
-        let folder = tempfile::tempdir().unwrap();
-        let address = free_address();
-        let (tansu, url) = (crate::tool("tansu"), format!("tcp://{address}"));
-        let mut command = Command::new(&tansu);
-        command.args(["broker", "--storage-engine", "memory://tansu/", "--listener-url", &url]);
-        command.args(["--advertised-listener-url", &url]);
-        let process = Process::start("tansu", command, &folder.path().join("log"));
-        wait_until("tansu makes a topic", DEADLINE, || async {
-            let mut command = Command::new(&tansu);
-            command.args(["topic", "create", "samples", "--partitions", "1", "--broker", &url]);
-            let output = command.output().await.unwrap();
+        let (folder, address) = (tempfile::tempdir().unwrap(), free_address());
+        let process = Kafka::broker(&folder, address, &address.to_string(), &[]);
+        Kafka::run(&process, address, &["topic", "create", "samples", "--partitions", "1"]).await;
+        let (address, options) = (address.to_string(), Vec::new());
+        Kafka { address, options, _process: process, _folder: folder }
+    }
+
+    /// One behind TLS that lets in nobody but user `u` with the password `p@ss`, by SCRAM.
+    pub(super) async fn guarded() -> Kafka {
+        let kafka = Kafka::start().await;
+        let open = kafka.address.parse().unwrap();
+        Kafka::run(&kafka._process, open, &["user", "create", "u", "p@ss"]).await;
+        let (Kafka { _folder: folder, .. }, inner) = (kafka, free_address());
+        write_identity(folder.path());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("localhost:{}", listener.local_addr().unwrap().port());
+        start_tls_front(listener, folder.path(), inner);
+        let process = Kafka::broker(&folder, inner, &address, &["--authentication"]);
+        let connect = || async { TcpStream::connect(inner).await.map_err(|_| process.log()) };
+        wait_until("tansu listens again", DEADLINE, connect).await;
+        let options = vec![
+            ("security.protocol", "SASL_SSL".to_owned()),
+            ("sasl.mechanism", "SCRAM-SHA-512".to_owned()),
+            ("sasl.username", "u".to_owned()),
+            ("sasl.password", "p@ss".to_owned()),
+            ("ssl.ca.location", folder.path().join("authority.pem").display().to_string()),
+        ];
+        Kafka { address, options, _process: process, _folder: folder }
+    }
+
+    fn broker(folder: &TempDir, address: SocketAddr, public: &str, more: &[&str]) -> Process {
+        let mut command = Command::new(crate::tool("tansu"));
+        // It looks for its files where it was started.
+        command.current_dir(folder.path()).args([
+            "broker",
+            "--storage-engine",
+            "sqlite://tansu.db",
+        ]);
+        command.args(["--listener-url", &format!("tcp://{address}")]);
+        command.args(["--advertised-listener-url", &format!("tcp://{public}")]).args(more);
+        Process::start("tansu", command, &folder.path().join("log"))
+    }
+
+    /// Runs an administrator's command until the broker takes it.
+    async fn run(process: &Process, address: SocketAddr, arguments: &[&str]) {
+        let url = format!("tcp://{address}");
+        wait_until("tansu does as it is told", DEADLINE, || async {
+            let mut command = Command::new(crate::tool("tansu"));
+            let output = command.args(arguments).args(["--broker", &url]).output().await.unwrap();
             if output.status.success() { Ok(()) } else { Err(process.log()) }
         })
         .await;
-        Kafka { address, _process: process, _folder: folder }
     }
 }
 
@@ -118,16 +199,8 @@ impl Redis {
     /// One that speaks TLS beside that: its URL, and the authority to trust.
     pub(super) async fn secure() -> (Redis, String, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
+        write_identity(folder.path());
         let of = |name: &str| folder.path().join(name);
-        let mut params = rcgen::CertificateParams::new(vec!["authority".to_owned()]).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let authority = rcgen::CertifiedIssuer::self_signed(params, key).unwrap();
-        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let key = rcgen::KeyPair::generate().unwrap();
-        std::fs::write(of("cert.pem"), params.signed_by(&key, &authority).unwrap().pem()).unwrap();
-        std::fs::write(of("key.pem"), key.serialize_pem()).unwrap();
-        std::fs::write(of("authority.pem"), authority.pem()).unwrap();
         let port = free_address().port();
         let text = |path: PathBuf| path.display().to_string();
         let arguments = [
