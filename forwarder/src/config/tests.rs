@@ -211,6 +211,53 @@ fn secrets_are_not_shown() {
 }
 
 #[test]
+fn secrets_may_stand_in_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let nats = file("nats", "nats://u:hidden@n:4222\n");
+    let redis = file("redis", "redis://u:hidden@r/\n");
+    let kafka = file("kafka", "# ours\n sasl.password = hidden\n\nacks=1\n");
+    let text = format!(
+        "forwarders:\n\
+         - {{ name: n, module: nats, url_file: {nats:?}, subject: s }}\n\
+         - {{ name: r, module: redis, url_file: {redis:?}, stream: s }}\n\
+         - name: k\n  module: kafka\n  brokers: [b]\n  topic: t\n  \
+           options: {{ acks: all }}\n  options_file: {kafka:?}\n"
+    );
+    let before = read(&text).unwrap();
+    for (destination, endpoint) in before.destinations.iter().zip(["nats://n:4222 s", "r:6379 s"]) {
+        let shown = destination.settings.shown().to_string();
+        assert!(shown.contains("_file") && !shown.contains("hidden"), "{shown}");
+        let module = (destination.build)(&kit::SystemClock::shared()).unwrap();
+        assert_eq!(module.endpoint(), endpoint);
+    }
+    // A reload takes what they say by then.
+    file("kafka", "sasl.password=another");
+    let after = read(&text).unwrap();
+    let same =
+        |nth: usize| before.destinations[nth].settings.same(&*after.destinations[nth].settings);
+    assert_eq!([same(0), same(1), same(2)], [true, true, false]);
+
+    file("kafka", "acks=all\nhidden");
+    let error = read(&text).unwrap_err();
+    assert_eq!(error, "f:9: forwarders[2].options_file: line 2 is not name=value");
+    let text = text.replace("url_file:", "url: nats://x, url_file:");
+    let error = read(&text).unwrap_err();
+    assert!(
+        error.ends_with("url_file: at most one of url & url_file must be configured"),
+        "{error}"
+    );
+    std::fs::remove_file(&nats).unwrap();
+    let error = read(&text).unwrap_err();
+    let want = format!("forwarders[0].url_file: read {nats}: No such file");
+    assert!(error.contains(&want), "{error}");
+}
+
+#[test]
 fn advice_names_what_can_never_happen() {
     let text = "data_types: [{ name: a, match: [up] }, { name: b, match: [down] }]\n\
         routes: [{ data_types: [a], to: [status] }, { data_types: [a], to: [] }]";

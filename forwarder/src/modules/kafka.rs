@@ -56,6 +56,11 @@ struct Spec {
     /// Further settings of librdkafka, such as `compression.type` and `security.protocol`.
     #[serde(serialize_with = "secrets::hide")]
     options: BTreeMap<String, String>,
+    /// A file with more of them: `name=value` lines, as librdkafka's tools read them.
+    options_file: String,
+    /// All options.
+    #[serde(skip)]
+    all_options: BTreeMap<String, String>,
 }
 
 struct Kafka {
@@ -96,13 +101,20 @@ struct Line<'l> {
 
 impl Default for Spec {
     fn default() -> Spec {
-        let (brokers, topic, key_label, options) = Default::default();
-        Spec { brokers, topic, format: "json".to_owned(), key_label, options }
+        Spec {
+            brokers: Vec::new(),
+            topic: String::new(),
+            format: "json".to_owned(),
+            key_label: String::new(),
+            options: BTreeMap::new(),
+            options_file: String::new(),
+            all_options: BTreeMap::new(),
+        }
     }
 }
 
-fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invalid> {
-    let spec: Spec = section.decode()?;
+fn check(section: &Section, _: &QueueConfig, folder: &Path) -> Result<Checked, Invalid> {
+    let mut spec: Spec = section.decode()?;
     if spec.brokers.is_empty() {
         return Err(Invalid::new("brokers", "kafka forwarder has no brokers"));
     }
@@ -121,7 +133,13 @@ fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invali
         return Err(Invalid::new("key_label", "key_label is for format json"));
     }
     let brokers = spec.brokers.join(",");
-    let config = client_config(&brokers, &spec.options);
+    spec.all_options = spec.options.clone();
+    if let Some(text) = secrets::read("options_file", &mut spec.options_file, folder)? {
+        for (name, value) in options_of(&text)? {
+            spec.all_options.entry(name).or_insert(value);
+        }
+    }
+    let config = client_config(&brokers, &spec.all_options);
     if let Err(error) = config.create_native_config() {
         return Err(Invalid::new("options", error.to_string()));
     }
@@ -141,6 +159,17 @@ fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invali
         }))
     };
     Ok(Checked::new(settings, Arc::new(build), block_format(is_json).encoding))
+}
+
+/// What a file of options says. Its values are secrets: none is in an error.
+fn options_of(text: &str) -> Result<Vec<(String, String)>, Invalid> {
+    let lines = text.lines().map(str::trim).zip(1..);
+    let lines = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
+    let option = |(line, nth): (&str, u32)| match line.split_once('=') {
+        Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
+        None => Err(Invalid::new("options_file", format!("line {nth} is not name=value"))),
+    };
+    lines.map(option).collect()
 }
 
 fn block_format(is_json: bool) -> Format {

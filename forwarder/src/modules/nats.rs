@@ -17,6 +17,7 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize, Serializer};
 use tokio::sync::OnceCell;
 
+use super::secrets;
 use crate::block::{Compression, Encoding, Format};
 use crate::config::QueueConfig;
 use crate::module::{Checked, Module, ModuleKind, Parcel, SendError, Verdict};
@@ -34,11 +35,16 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename = "config.Nats")]
 struct Spec {
-    /// `nats://host:4222`; several, separated by commas, are tried in turn.
+    /// `nats://host:4222`, or `tls://`; several, separated by commas, are tried in turn.
     #[serde(serialize_with = "serialize_urls")]
     url: String,
+    /// A file with the URL, in its place.
+    url_file: String,
     /// What to publish to; a stream must capture it.
     subject: String,
+    /// The URL, wherever it stands.
+    #[serde(skip)]
+    servers: String,
 }
 
 /// The servers without their passwords.
@@ -61,12 +67,13 @@ struct Nats {
     context: OnceCell<jetstream::Context>,
 }
 
-fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invalid> {
-    let spec: Spec = section.decode()?;
-    if spec.url.is_empty() {
+fn check(section: &Section, _: &QueueConfig, folder: &Path) -> Result<Checked, Invalid> {
+    let mut spec: Spec = section.decode()?;
+    spec.servers = secrets::url(&spec.url, &mut spec.url_file, folder)?;
+    if spec.servers.is_empty() {
         return Err(Invalid::new("url", "nats forwarder has no url"));
     }
-    let mut servers = spec.url.split(',').map(str::trim);
+    let mut servers = spec.servers.split(',').map(str::trim);
     if let Some(bad) = servers.find(|server| server.parse::<ServerAddr>().is_err()) {
         return Err(Invalid::new("url", format!("not the URL of a NATS server: {:?}", shown(bad))));
     }
@@ -88,7 +95,7 @@ impl Module for Nats {
     }
 
     fn endpoint(&self) -> String {
-        format!("{} {}", shown(&self.spec.url), self.spec.subject)
+        format!("{} {}", shown(&self.spec.servers), self.spec.subject)
     }
 
     fn send<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Verdict> {
@@ -122,7 +129,7 @@ fn is_too_large(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool
 
 impl Nats {
     fn servers(&self) -> Vec<&str> {
-        self.spec.url.split(',').map(str::trim).collect()
+        self.spec.servers.split(',').map(str::trim).collect()
     }
 
     /// Who we are, as the first URL with a user says: the library looks at none of them.

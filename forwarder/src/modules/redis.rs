@@ -15,6 +15,7 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
+use super::secrets;
 use crate::block::{Compression, Encoding, Format};
 use crate::config::QueueConfig;
 use crate::module::{BuildError, Checked, Module, ModuleKind, Parcel, SendError, Verdict};
@@ -34,10 +35,15 @@ struct Spec {
     /// `redis://[user:password@]host:6379/0`, or `rediss://` for TLS.
     #[serde(serialize_with = "serialize_url")]
     url: String,
+    /// A file with the URL, in its place.
+    url_file: String,
     /// The stream's key.
     stream: String,
     /// Entries that the stream keeps, about; 0 = all of them.
     max_length: u64,
+    /// The URL, wherever it stands.
+    #[serde(skip)]
+    server: String,
 }
 
 struct Redis {
@@ -49,14 +55,15 @@ struct Redis {
 
 impl Default for Spec {
     fn default() -> Spec {
-        let (url, stream) = Default::default();
-        Spec { url, stream, max_length: LENGTH_MAX_DEFAULT }
+        let (url, url_file, stream, server) = Default::default();
+        Spec { url, url_file, stream, max_length: LENGTH_MAX_DEFAULT, server }
     }
 }
 
-fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invalid> {
-    let spec: Spec = section.decode()?;
-    if let Err(error) = redis::Client::open(spec.url.as_str()) {
+fn check(section: &Section, _: &QueueConfig, folder: &Path) -> Result<Checked, Invalid> {
+    let mut spec: Spec = section.decode()?;
+    spec.server = secrets::url(&spec.url, &mut spec.url_file, folder)?;
+    if let Err(error) = redis::Client::open(spec.server.as_str()) {
         return Err(Invalid::new("url", format!("redis forwarder needs a redis:// URL: {error}")));
     }
     if spec.stream.is_empty() {
@@ -64,7 +71,7 @@ fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invali
     }
     let settings = Arc::new(spec.clone());
     let build = move |_: &Arc<dyn Clock>| -> Result<Box<dyn Module>, BuildError> {
-        let client = redis::Client::open(spec.url.as_str()).map_err(|source| BuildError {
+        let client = redis::Client::open(spec.server.as_str()).map_err(|source| BuildError {
             what: "the Redis client".into(),
             source: Box::new(source),
         })?;

@@ -77,6 +77,19 @@ async fn nats_keeps_every_message_in_its_stream() {
 }
 
 #[tokio::test]
+async fn nats_can_be_reached_over_tls() {
+    let (target, (nats, authority)) = (counting_target().await, Nats::secure().await);
+    let keys = "url_file: server\n            subject: metrics.hosts";
+    let launch = rollcall().config(&sending(&target, "nats", keys));
+    std::fs::write(launch.folder().join("server"), &nats.url).unwrap();
+    let app = launch.variable("SSL_CERT_FILE", &authority.display().to_string()).start().await;
+    target.wait_for_requests(4).await;
+    app.stop().await;
+    assert!(nats.url.starts_with("tls://"), "{}", nats.url);
+    check(&numbers(&nats.messages().await), 3);
+}
+
+#[tokio::test]
 async fn a_subject_that_no_stream_takes_is_tried_until_one_does() {
     let (target, nats) = (counting_target().await, Nats::start().await);
     let keys = format!("url: {}\n            subject: other.hosts", nats.url);

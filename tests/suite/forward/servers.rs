@@ -148,8 +148,28 @@ impl Nats {
         nats
     }
 
+    /// One that speaks TLS alone, and the authority to trust.
+    pub(super) async fn secure() -> (Nats, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        write_identity(folder.path());
+        let of = |name: &str| folder.path().join(name).display().to_string();
+        let authority = folder.path().join("authority.pem");
+        let (certificate, key) = (of("cert.pem"), of("key.pem"));
+        let arguments = ["--tls", "--tlscert", &certificate, "--tlskey", &key];
+        let options = async_nats::ConnectOptions::new().add_root_certificates(authority.clone());
+        (Nats::start_in(folder, &arguments, options).await, authority)
+    }
+
     async fn start_with(arguments: &[&str]) -> Nats {
         let folder = tempfile::tempdir().unwrap();
+        Nats::start_in(folder, arguments, async_nats::ConnectOptions::new()).await
+    }
+
+    async fn start_in(
+        folder: TempDir,
+        arguments: &[&str],
+        options: async_nats::ConnectOptions,
+    ) -> Nats {
         let mut command = Command::new("nats-server");
         command.args(["-js", "-a", "127.0.0.1", "-p", "-1"]).args(arguments);
         command.arg("--ports_file_dir").arg(folder.path());
@@ -165,7 +185,7 @@ impl Nats {
             url.map(str::to_owned).ok_or_else(|| ports.to_string())
         })
         .await;
-        let options = async_nats::ConnectOptions::new();
+        let url = url.replace("127.0.0.1", "localhost"); // its certificate's name, if it has one
         let options = options.user_and_password("u".to_owned(), "p@ss".to_owned());
         let client = options.connect(&url).await.unwrap();
         let config = async_nats::jetstream::stream::Config {
