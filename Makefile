@@ -10,13 +10,12 @@ SEED ?=
 BENCH = $(CARGO) run --release --locked -p bench --
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check properties fmt lint golden tools bench bench-modes bench-parts bench-status soak fuzz
+.PHONY: help run test check properties fmt lint golden tools compiler release bench bench-modes bench-parts bench-status soak fuzz
 
 help:    ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-run:     ## Build, then start everything with a simulated fleet, on loopback
-	@tests/tools/install-packages build
+run: compiler ## Build, then start everything with a simulated fleet, on loopback
 	$(CARGO) run --release --locked -- demo
 
 test: tools fmt lint ## Install what tests need if it is missing, then prove everything
@@ -34,7 +33,7 @@ properties: tools ## All properties by chance for MINUTES (10), with real client
 fmt:     ## Is the code formatted?
 	$(CARGO) fmt --all --check
 
-lint:    ## Does the compiler, or clippy, complain?
+lint: compiler ## Does the compiler, or clippy, complain?
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 golden:  ## Rewrite the golden files; read the diff like code
@@ -46,7 +45,10 @@ tools:   ## Programs that tests run against: Debian packages, kubectl, a collect
 	@tests/tools/fetch-rotel
 	@tests/tools/fetch-tansu
 
-release:
+compiler:
+	@tests/tools/install-packages build
+
+release: compiler
 	$(CARGO) build --release --locked -p rollcall
 
 bench: release ## CPU and memory beside vmagent and Prometheus on the same fleet; queues (twelve minutes)

@@ -96,6 +96,14 @@ impl Counts {
         self == Counts::NONE
     }
 
+    /// So many of them, if there are: samples first.
+    pub fn at_most(self, total: u64) -> Counts {
+        let samples = self.samples.min(total);
+        let histograms = self.histograms.min(total - samples);
+        let exemplars = self.exemplars.min(total - samples - histograms);
+        Counts { samples, histograms, exemplars }
+    }
+
     /// What is left when `other` is taken away; never less than nothing.
     pub fn without(self, other: Counts) -> Counts {
         Counts {

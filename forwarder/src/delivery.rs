@@ -5,11 +5,9 @@
 //! reason, or is left as it was when there is no more time. A block that a receiver refuses, and
 //! whose refusals go to the dead-letter file, is halved until the offending samples are alone.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use kit::{Backoff, Chain};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +18,7 @@ use crate::config::Action;
 use crate::destination::Destination;
 use crate::encode::{split, to_remote_write1, without_older_than};
 use crate::ledger::Reason;
-use crate::module::{Parcel, SendError, Verdict};
+use crate::module::{self, Parcel, SendError, Verdict};
 
 /// Requests that may be refused while one block is searched for what is wrong with it. Enough to
 /// find some samples in a few thousand.
@@ -71,6 +69,13 @@ enum Next {
     Wait(Duration),
     /// It is refused, for the dead letters.
     Refused(SendError),
+}
+
+/// A block that cannot be brought into form.
+struct Spoilt {
+    /// What of it is booked nowhere yet.
+    counts: Counts,
+    why: Damaged,
 }
 
 /// What became of a piece.
@@ -127,10 +132,9 @@ impl<'d> Delivery<'d> {
     }
 
     async fn piece(&mut self, block: Block) -> Piece {
-        let counts = block.counts;
         let mut block = match self.prepare(block) {
             Ok(block) => block,
-            Err(damaged) => return self.drop_damaged(counts, &damaged),
+            Err(damaged) => return self.drop_damaged(&damaged),
         };
         loop {
             if block.counts.is_empty() {
@@ -146,10 +150,9 @@ impl<'d> Delivery<'d> {
                 }
                 Next::Refused(why) => return self.refused(block, why).await,
             }
-            let counts = block.counts;
             block = match self.prepare(block) {
                 Ok(block) => block,
-                Err(damaged) => return self.drop_damaged(counts, &damaged),
+                Err(damaged) => return self.drop_damaged(&damaged),
             };
         }
     }
@@ -172,9 +175,8 @@ impl<'d> Delivery<'d> {
             part: self.part,
         };
         let began = Instant::now();
-        let sending = AssertUnwindSafe(async { module.send(&parcel).await }).catch_unwind();
         let verdict = tokio::select! {
-            sent = sending => sent.unwrap_or_else(|_printed| self.panicked()),
+            sent = module::send(&**module, &parcel) => sent.unwrap_or_else(|| self.panicked()),
             () = abandoned.cancelled() => return None,
         };
         meters.sent_request(began.elapsed(), block.bytes.len());
@@ -184,7 +186,7 @@ impl<'d> Delivery<'d> {
     /// What it means that the module panicked.
     fn panicked(&mut self) -> Verdict {
         self.panics += 1;
-        let why = SendError::Panic { endpoint: self.destination.module.endpoint() };
+        let why = SendError::Panic;
         if self.panics < PANICS_MAX {
             Verdict::Retry { after: None, why }
         } else {
@@ -212,30 +214,33 @@ impl<'d> Delivery<'d> {
 
     /// Brings a block into the form the module wants, without samples that are too old by now.
     /// What is left out is booked. Nothing happens to a block that is in this form already.
-    fn prepare(&mut self, block: Block) -> Result<Block, Damaged> {
+    fn prepare(&mut self, block: Block) -> Result<Block, Spoilt> {
         let Destination { config, module, clock, .. } = self.destination;
         let mut block = block;
         if let Some(limit) = config.queue.sample_age_limit {
             let limit_ms = i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
             let before = block.counts;
-            block = without_older_than(block, clock.unix_ms().saturating_sub(limit_ms))?;
+            block = without_older_than(block, clock.unix_ms().saturating_sub(limit_ms))
+                .map_err(|why| Spoilt { counts: before, why })?;
             self.book_lost(before - block.counts, Reason::TooOld);
         }
         let wanted = module.format();
         let encoding = block.format.encoding;
+        let counts = block.counts;
+        let spoilt = |why| Spoilt { counts, why };
         if encoding != wanted.encoding {
             match (encoding, wanted.encoding) {
                 (Encoding::RemoteWrite2, Encoding::RemoteWrite1) => {
-                    let before = block.counts;
-                    block = to_remote_write1(&block)?;
-                    self.book_lost(before - block.counts, Reason::CustomBounds);
+                    block = to_remote_write1(&block).map_err(spoilt)?;
+                    self.book_lost(counts - block.counts, Reason::CustomBounds);
                 }
                 // Taken from disk by a destination that has since changed to 2.0: sent as it is.
                 (Encoding::RemoteWrite1, Encoding::RemoteWrite2) => {}
-                _ => return Err(Damaged::Encoding),
+                _ => return Err(spoilt(Damaged::Encoding)),
             }
         }
-        self.compressor.pack(block, wanted.compression)
+        let counts = block.counts;
+        self.compressor.pack(block, wanted.compression).map_err(|why| Spoilt { counts, why })
     }
 
     /// Books what a try led to.
@@ -341,7 +346,7 @@ impl<'d> Delivery<'d> {
             self.refusals_left -= 1;
             match split(&block) {
                 Ok((first, second)) => return Piece::Halved(first, second),
-                Err(damaged) => return self.drop_damaged(block.counts, &damaged),
+                Err(why) => return self.drop_damaged(&Spoilt { counts: block.counts, why }),
             }
         }
         if !self.some_arrived {
@@ -376,16 +381,16 @@ impl<'d> Delivery<'d> {
                 );
             }
         }
-        (self.attempt, self.panics, self.began) = (0, 0, Instant::now());
+        (self.attempt, self.began) = (0, Instant::now());
         Piece::Done
     }
 
-    fn drop_damaged(&self, counts: Counts, damaged: &Damaged) -> Piece {
+    fn drop_damaged(&self, spoilt: &Spoilt) -> Piece {
         error!(
-            destination = %self.destination.config.name, error = %Chain(damaged),
-            lost = counts.total(), "dropping a damaged block"
+            destination = %self.destination.config.name, error = %Chain(&spoilt.why),
+            lost = spoilt.counts.total(), "dropping a damaged block"
         );
-        self.book_lost(counts, Reason::Damaged);
+        self.book_lost(spoilt.counts, Reason::Damaged);
         Piece::Done
     }
 

@@ -30,7 +30,7 @@ use crate::ledger::Reason;
 use crate::queue::Origin;
 use cursor::Cursor;
 use record::Header;
-use segment::{Located, Segment, is_same};
+use segment::{Located, Segment, is_same, is_unreadable, set_aside};
 
 pub(crate) use former::former_logs;
 pub(crate) use keeper::{DiskStats, Keeper, KeeperConfig, Opened, ReadError, Reader, Use};
@@ -168,6 +168,17 @@ struct OpenSegment {
     records: VecDeque<Located>,
 }
 
+// === impl OpenError ===
+
+impl OpenError {
+    /// Whether the disk does not read what is there.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        let OpenError::Io { source, .. } = self else { return false };
+        let inner = source.get_ref().and_then(|inner| inner.downcast_ref::<Unopened>());
+        is_unreadable(inner.map_or(source, |unopened| &unopened.source))
+    }
+}
+
 // === impl Log ===
 
 impl Log {
@@ -191,7 +202,7 @@ impl Log {
             Log::load(folder, limits, lock, unreadable).map_err(failed)?;
         log.free_unknown(known, &mut recovery).map_err(failed)?;
         for name in readers {
-            log.add_reader(name, &mut recovery).map_err(failed)?;
+            log.add_reader(name, unreadable, &mut recovery).map_err(failed)?;
         }
         Ok((log, recovery))
     }
@@ -205,9 +216,10 @@ impl Log {
     ) -> io::Result<(Log, Recovery)> {
         let mut recovery = Recovery::default();
         let segments = open_segments(folder, unreadable, &mut recovery)?;
+        let end = segments.iter().map(|one| one.file.end(one.records.back())).max();
         let last = segments.iter().flat_map(|segment| segment.records.iter()).next_back();
         let log = Log {
-            next_sequence: last.map_or(1, |record| record.header.sequence + 1),
+            next_sequence: end.unwrap_or(1),
             appended: last.map_or(0, |r| r.header.before + r.header.counts.total()),
             folder: folder.to_path_buf(),
             home: File::open(folder)?,
@@ -244,7 +256,8 @@ impl Log {
         };
         if self.begin_another || self.segments.back().is_none_or(full) {
             // One without records has the name that the next one gets.
-            let _replaced = self.segments.pop_back_if(|last| last.records.is_empty());
+            let is_empty = |last: &mut OpenSegment| last.records.is_empty() && !last.file.has_gaps;
+            let _replaced = self.segments.pop_back_if(is_empty);
             let created = Segment::create(&self.folder, self.next_sequence);
             let file = created.map_err(|source| self.write_error(source))?;
             self.segments.push_back(OpenSegment { file, records: VecDeque::new() });
@@ -510,9 +523,8 @@ fn open_segments(
                 segments.push_back(OpenSegment { file, records: found.records.into() });
             }
             Ok(None) => {
-                let aside = path.with_extension("segment.unreadable");
-                match fs::rename(&path, &aside) {
-                    Ok(()) => recovery.foreign_files.push(aside),
+                match set_aside(&path) {
+                    Ok(aside) => recovery.foreign_files.push(aside),
                     Err(gone) if gone.kind() == io::ErrorKind::NotFound => {} // by another reader
                     Err(failed) => return Err(failed),
                 }

@@ -42,7 +42,7 @@ use crate::destination::{Common, Destination, FormerLogs, Stored};
 use crate::disk::{Keeper, KeeperConfig, Use};
 use crate::ledger::{Ledger, Reason};
 use crate::metadata::SeenFamilies;
-use crate::module::BuildError;
+use crate::module::{self, BuildError};
 use crate::queue::{Numbers, Origin};
 use crate::resharding;
 use crate::shard::Shard;
@@ -191,7 +191,7 @@ impl Feed {
             keeper.close().await;
         }
         // Who takes over begins when the module of the one before is at its end, too.
-        join_all(self.members.iter().map(|member| member.module.end())).await;
+        join_all(self.members.iter().map(|member| module::end(&*member.module))).await;
         self.members.iter().for_each(|member| member.end());
     }
 

@@ -141,15 +141,17 @@ impl Ledger {
         account.queued += new;
     }
 
-    /// Books what records on disk held that cannot be found any more.
-    pub(crate) fn miss(&self, counts: Counts) {
+    /// Books what records on disk held that cannot be found any more. Of which kinds it was is
+    /// known only of what a destination left there in this process.
+    pub(crate) fn miss(&self, total: u64) {
         let mut account = self.account();
-        let new = counts.without(account.left);
-        account.queued -= counts.without(new);
-        account.left = account.left.without(counts);
+        let known = account.left.at_most(total);
+        let new = Counts { samples: total - known.total(), ..Counts::NONE };
+        account.queued -= known;
+        account.left = account.left.without(known);
         account.accepted += new;
         account.recovered += new;
-        account.dropped[Reason::Damaged as usize] += counts;
+        account.dropped[Reason::Damaged as usize] += known + new;
     }
 
     /// Books queued samples as left on disk.
@@ -226,7 +228,7 @@ mod tests {
         ledger.accept(samples(10), &[]);
         ledger.leave(samples(15));
         ledger.recover(samples(12));
-        ledger.miss(samples(4));
+        ledger.miss(4);
         let account = ledger.balance();
         assert_eq!((account.accepted, account.recovered), (samples(16), samples(6)));
         assert_eq!((account.queued, account.dropped(Reason::Damaged)), (samples(12), samples(4)));

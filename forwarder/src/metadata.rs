@@ -14,7 +14,7 @@ use crate::block::{Block, Compression, Compressor, Counts, Encoding, Format};
 use crate::delivery::pause;
 use crate::destination::Destination;
 use crate::encode::metadata_request;
-use crate::module::{MetadataPlan, Parcel, Verdict};
+use crate::module::{self, MetadataPlan, Parcel, SendError, Verdict};
 
 /// Families remembered per destination; more are not announced. A fleet of one exporter has a few
 /// hundred.
@@ -100,7 +100,9 @@ async fn send(destination: &Destination, families: &[Arc<Family>], part: usize) 
         let bytes = bytes.clone();
         let parcel = Parcel { bytes, format, counts, families: count, attempt, part };
         let verdict = tokio::select! {
-            verdict = module.send(&parcel) => verdict,
+            sent = module::send(&**module, &parcel) => {
+                sent.unwrap_or(Verdict::Refused { why: SendError::Panic })
+            }
             () = abandoned.cancelled() => return,
         };
         let (after, why) = match verdict {

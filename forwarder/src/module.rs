@@ -3,11 +3,13 @@
 //! Queue, shards, retries, backoff, limits and counters are the forwarder's and the same for all.
 
 use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use kit::Clock;
 use kit::config::{Invalid, yaml::Section};
@@ -124,12 +126,9 @@ pub enum SendError {
         /// What went wrong.
         source: std::io::Error,
     },
-    /// A defect of the module, which has panicked.
-    #[error("send to {endpoint}: the module panicked")]
-    Panic {
-        /// Where to.
-        endpoint: String,
-    },
+    /// A defect of the module.
+    #[error("send: the module panicked")]
+    Panic,
 }
 
 /// Why a module could not be made.
@@ -193,6 +192,16 @@ pub struct Checked {
     pub metadata: Option<MetadataPlan>,
     /// The file that nobody else may write to, if there is one.
     pub file: Option<PathBuf>,
+}
+
+/// Has the module send, whatever bugs it has; `None` if it panicked.
+pub(crate) async fn send(module: &dyn Module, parcel: &Parcel) -> Option<Verdict> {
+    AssertUnwindSafe(async { module.send(parcel).await }).catch_unwind().await.ok()
+}
+
+/// Ends the module, whatever bugs it has.
+pub(crate) async fn end(module: &dyn Module) {
+    let _printed = AssertUnwindSafe(async { module.end().await }).catch_unwind().await;
 }
 
 // === impl Verdict ===

@@ -228,6 +228,7 @@ fn secrets_may_stand_in_files() {
          - name: k\n  module: kafka\n  brokers: [b]\n  topic: t\n  \
            options: {{ acks: all }}\n  options_file: {kafka:?}\n"
     );
+    let text_of_all = text.clone();
     let before = read(&text).unwrap();
     for (destination, endpoint) in before.destinations.iter().zip(["nats://n:4222 s", "r:6379 s"]) {
         let shown = destination.settings.shown().to_string();
@@ -245,6 +246,14 @@ fn secrets_may_stand_in_files() {
     file("kafka", "acks=all\nhidden");
     let error = read(&text).unwrap_err();
     assert_eq!(error, "f:9: forwarders[2].options_file: line 2 is not name=value");
+    let bad = |text: &str| {
+        file("kafka", text);
+        read(&text_of_all).unwrap_err()
+    };
+    let want = "No such configuration property: \"sasl.pasword\"";
+    assert_eq!(bad("sasl.pasword=hidden"), format!("f:9: forwarders[2].options_file: {want}"));
+    let want = "not a value of \"security.protocol\"";
+    assert_eq!(bad("security.protocol=hidden"), format!("f:9: forwarders[2].options_file: {want}"));
     let text = text.replace("url_file:", "url: nats://x, url_file:");
     let error = read(&text).unwrap_err();
     assert!(

@@ -16,6 +16,8 @@ use std::path::Path;
 
 use rustix::fs::FlockOperation;
 
+use super::segment::{Unreadable, is_unreadable, set_aside};
+
 /// Ranges of acknowledgements ahead of a gap that a slot has room for: each shard makes a few. More
 /// are written as words of bits.
 const RANGES_MAX: usize = 250;
@@ -66,11 +68,22 @@ struct Slot {
 
 impl Cursor {
     /// Opens the cursor at `path`; a new or wholly damaged one starts at `start`.
-    /// Says whether it is one that starts there.
-    pub(super) fn open(path: &Path, start: u64) -> io::Result<(Cursor, bool)> {
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        let newest = newest_slot(&file)?;
+    /// Says whether it is one that starts there. A file that the disk does not read is set aside if
+    /// that is damage: nobody could write to it.
+    pub(super) fn open(
+        path: &Path,
+        start: u64,
+        unreadable: Unreadable,
+    ) -> io::Result<(Cursor, bool)> {
+        let mut file = open_file(path)?;
+        let newest = match newest_slot(&file) {
+            Err(error) if unreadable == Unreadable::IsDamage && is_unreadable(&error) => {
+                set_aside(path)?;
+                file = open_file(path)?;
+                None
+            }
+            newest => newest?,
+        };
         let starts_anew = newest.is_none();
         let slot = newest.unwrap_or(Slot { next: start, ..Slot::default() });
         let Slot { generation, next, samples_before, ahead } = slot;
@@ -255,6 +268,10 @@ fn words_at(place: usize) -> u64 {
 
 fn bytes_of(list: impl Iterator<Item = (u64, u64)>) -> Vec<u8> {
     list.flat_map(|(first, second)| [first.to_le_bytes(), second.to_le_bytes()]).flatten().collect()
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
 
 fn newest_slot(file: &File) -> io::Result<Option<Slot>> {

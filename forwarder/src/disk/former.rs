@@ -57,7 +57,7 @@ impl Log {
             Log::load(folder, limits, lock, unreadable).map_err(failed)?;
         log.is_former = true;
         log.free_unknown(known, &mut recovery).map_err(failed)?;
-        log.add_reader(reader, &mut recovery).map_err(failed)?;
+        log.add_reader(reader, unreadable, &mut recovery).map_err(failed)?;
         let claimed = log.readers.get(reader).map_or(Ok(true), Cursor::claim).map_err(failed)?;
         match claimed {
             true => Ok((log, recovery)),
@@ -91,7 +91,10 @@ impl Log {
         }
         for segments in [&mut self.passed, &mut self.segments] {
             while let Some(front) = segments.front() {
-                if front.records.back().is_some_and(|record| record.header.sequence >= place) {
+                // Others may have found more in it.
+                if front.file.has_gaps
+                    || front.records.back().is_some_and(|record| record.header.sequence >= place)
+                {
                     return Ok(());
                 }
                 found(front.file.remove())?;

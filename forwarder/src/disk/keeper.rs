@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::{Limits, Waits};
-use crate::block::{Block, Counts};
+use crate::block::Block;
 use crate::config::Fsync;
 use crate::ledger::Ledger;
 use crate::queue::{Numbers, Queue};
@@ -283,7 +283,7 @@ impl Opened {
     pub(crate) fn book(&self, ledger: &Ledger) {
         let Opened::Found { waiting, missing } = self else { return };
         ledger.recover(waiting.iter().map(|one| one.counts).sum());
-        ledger.miss(Counts { samples: *missing, ..Counts::default() });
+        ledger.miss(*missing);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Cursor, Located, Log, Recovery, Waits};
+use super::{Cursor, Located, Log, Recovery, Unreadable, Waits};
 
 impl Log {
     /// The records that `reader` has not acknowledged, in order, and how many samples were held
@@ -42,13 +42,18 @@ impl Log {
         self.readers.get(reader).map_or(0, Cursor::next)
     }
 
-    pub(super) fn add_reader(&mut self, name: &str, recovery: &mut Recovery) -> io::Result<()> {
+    pub(super) fn add_reader(
+        &mut self,
+        name: &str,
+        unreadable: Unreadable,
+        recovery: &mut Recovery,
+    ) -> io::Result<()> {
         let path = self.folder.join(format!("{name}.cursor"));
         let known = path.try_exists()?;
         let first = self.segments.iter().flat_map(|segment| segment.records.iter()).next();
         let oldest = first.map_or(self.next_sequence, |record| record.header.sequence);
         let start = if known { oldest } else { self.next_sequence };
-        let (mut cursor, starts_anew) = Cursor::open(&path, start)?;
+        let (mut cursor, starts_anew) = Cursor::open(&path, start, unreadable)?;
         if starts_anew {
             cursor.samples_before = self.samples_before(start);
             cursor.save()?;

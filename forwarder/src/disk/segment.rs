@@ -187,9 +187,22 @@ impl Segment {
         }
     }
 
-    /// Deletes the file.
+    /// The first sequence that is surely in no record of the file, whatever cannot be read of it.
+    pub(super) fn end(&self, last: Option<&Located>) -> u64 {
+        let next = last.map_or(1, |last| last.header.sequence + 1);
+        if !self.has_gaps {
+            return next;
+        }
+        let first = Segment::sequence_of(&self.path).unwrap_or_default();
+        next.max(first).saturating_add(self.bytes / HEADER_BYTES as u64 + 1)
+    }
+
+    /// Deletes the file. One with gaps is set aside: somebody may get more out of it.
     pub(super) fn remove(&self) -> io::Result<()> {
-        std::fs::remove_file(&self.path)
+        match self.has_gaps {
+            true => set_aside(&self.path).map(drop),
+            false => std::fs::remove_file(&self.path),
+        }
     }
 
     fn file(&mut self) -> io::Result<&File> {
@@ -198,6 +211,14 @@ impl Segment {
             none => Ok(none.insert(open_file(&self.path)?)),
         }
     }
+}
+
+/// Moves a file out of the way, under a name that nobody here reads; which one.
+pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".unreadable");
+    std::fs::rename(path, &name)?;
+    Ok(name.into())
 }
 
 /// Whether `open` is what lies at `path`. As long as it is open nothing else can look the same.
@@ -220,7 +241,7 @@ fn open_file(path: &Path) -> io::Result<File> {
 }
 
 /// Whether the disk, or what the file system has noted about it, is at fault.
-fn is_unreadable(error: &io::Error) -> bool {
+pub(super) fn is_unreadable(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     errno.is_some_and(|errno| [Errno::IO, Errno::BADMSG, Errno::UCLEAN].contains(&errno))
 }

@@ -272,6 +272,34 @@ fn a_segment_that_cannot_be_opened_now_is_not_given_up() {
     assert_eq!(drain(&mut log), ((1..=30).collect(), 0));
 }
 
+/// A process' memory has no first page, so the system says of it what it says of a bad sector.
+#[test]
+fn a_segment_that_the_disk_does_not_read_is_kept_and_its_sequences_are_not_given_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(folder.path());
+    (1..=30).for_each(|number| append(&mut log, number, 10));
+    drop(log);
+    let segment = segment_files(folder.path()).pop().unwrap();
+    let first = Segment::sequence_of(&segment).unwrap();
+    fs::remove_file(&segment).unwrap();
+    std::os::unix::fs::symlink("/proc/self/mem", &segment).unwrap();
+    let refused = open_for(folder.path(), limits(), &["central"]);
+    assert!(refused.is_err_and(|error| error.is_unreadable()));
+
+    let known = ["central".to_owned()].into();
+    let open_all =
+        || Log::open(folder.path(), limits(), &["central"], &known, Unreadable::IsDamage);
+    let (mut log, recovery) = open_all().unwrap();
+    assert_eq!(recovery.damaged_places, 1);
+    append(&mut log, 99, 10);
+    assert!(log.newest() > first, "{} is given again", log.newest());
+    assert_eq!(drain(&mut log).0, (1..first).chain([99]).collect::<Vec<_>>());
+    let sequences: Vec<u64> = log.waiting("central").0.iter().map(|one| one.sequence).collect();
+    log.acknowledge("central", &sequences).unwrap();
+    log.trim(0).unwrap();
+    assert!(segment.with_extension("segment.unreadable").is_symlink() && !segment.is_symlink());
+}
+
 #[test]
 fn a_long_log_has_few_files_open() {
     let folder = tempfile::tempdir().unwrap();

@@ -38,6 +38,18 @@ pub(super) const KIND: ModuleKind = ModuleKind {
 
 /// How long a message may wait for a place in the client library's queue.
 const QUEUED_WITHIN: Duration = Duration::from_secs(30);
+/// Names for which librdkafka has others, which are meant (its CONFIGURATION.md): in which order it
+/// is told of both is left to chance.
+const ALIASES: [(&str, &str); 8] = [
+    ("acks", "request.required.acks"),
+    ("bootstrap.servers", "metadata.broker.list"),
+    ("compression.type", "compression.codec"),
+    ("delivery.timeout.ms", "message.timeout.ms"),
+    ("linger.ms", "queue.buffering.max.ms"),
+    ("max.in.flight", "max.in.flight.requests.per.connection"),
+    ("retries", "message.send.max.retries"),
+    ("sasl.mechanism", "sasl.mechanisms"),
+];
 /// How long the library tries to deliver a message before the block is ours again.
 const DELIVERED_WITHIN_MS: &str = "30000";
 
@@ -58,7 +70,7 @@ struct Spec {
     options: BTreeMap<String, String>,
     /// A file with more of them: `name=value` lines, as librdkafka's tools read them.
     options_file: String,
-    /// All options.
+    /// All options, by the names that are meant.
     #[serde(skip)]
     all_options: BTreeMap<String, String>,
 }
@@ -133,15 +145,14 @@ fn check(section: &Section, _: &QueueConfig, folder: &Path) -> Result<Checked, I
         return Err(Invalid::new("key_label", "key_label is for format json"));
     }
     let brokers = spec.brokers.join(",");
-    spec.all_options = spec.options.clone();
     if let Some(text) = secrets::read("options_file", &mut spec.options_file, folder)? {
-        for (name, value) in options_of(&text)? {
-            spec.all_options.entry(name).or_insert(value);
-        }
+        spec.all_options.extend(options_of(&text)?);
     }
+    let stated = spec.options.iter().map(|(name, value)| (meant(name).to_owned(), value.clone()));
+    spec.all_options.extend(stated);
     let config = client_config(&brokers, &spec.all_options);
     if let Err(error) = config.create_native_config() {
-        return Err(Invalid::new("options", error.to_string()));
+        return Err(refused_option(error, &spec.options));
     }
     let settings = Arc::new(spec.clone());
     let build = move |_: &Arc<dyn Clock>| -> Result<Box<dyn Module>, BuildError> {
@@ -161,12 +172,33 @@ fn check(section: &Section, _: &QueueConfig, folder: &Path) -> Result<Checked, I
     Ok(Checked::new(settings, Arc::new(build), block_format(is_json).encoding))
 }
 
+/// The name that librdkafka means by this one.
+fn meant(name: &str) -> &str {
+    ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, meant)| meant)
+}
+
+/// Which option the client library does not take; of the file's, without the value.
+fn refused_option(error: KafkaError, stated: &BTreeMap<String, String>) -> Invalid {
+    match error {
+        KafkaError::ClientConfig(_, why, name, value) => {
+            if stated.keys().any(|stated| meant(stated) == name) {
+                Invalid::new("options", why)
+            } else if !value.is_empty() && why.contains(&value) {
+                Invalid::new("options_file", format!("not a value of {name:?}"))
+            } else {
+                Invalid::new("options_file", why)
+            }
+        }
+        other => Invalid::new("options", other.to_string()),
+    }
+}
+
 /// What a file of options says. Its values are secrets: none is in an error.
 fn options_of(text: &str) -> Result<Vec<(String, String)>, Invalid> {
     let lines = text.lines().map(str::trim).zip(1..);
     let lines = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
     let option = |(line, nth): (&str, u32)| match line.split_once('=') {
-        Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
+        Some((name, value)) => Ok((meant(name.trim()).to_owned(), value.trim().to_owned())),
         None => Err(Invalid::new("options_file", format!("line {nth} is not name=value"))),
     };
     lines.map(option).collect()
@@ -181,13 +213,17 @@ fn block_format(is_json: bool) -> Format {
 
 fn client_config(brokers: &str, options: &BTreeMap<String, String>) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", brokers)
-        .set("client.id", "rollcall")
-        .set("enable.idempotence", "true")
-        .set("message.timeout.ms", DELIVERED_WITHIN_MS)
-        .set("linger.ms", "5")
-        .set("ssl.ca.location", "probe"); // our OpenSSL has no authorities: those of the system
+    let ours = [
+        ("bootstrap.servers", brokers),
+        ("client.id", "rollcall"),
+        ("enable.idempotence", "true"),
+        ("message.timeout.ms", DELIVERED_WITHIN_MS),
+        ("linger.ms", "5"),
+        ("ssl.ca.location", "probe"), // our OpenSSL has no authorities: those of the system
+    ];
+    for (name, value) in ours {
+        config.set(meant(name), value);
+    }
     for (name, value) in options {
         config.set(name, value);
     }

@@ -308,3 +308,40 @@ async fn a_module_with_a_bug_holds_up_nothing_but_what_meets_it() {
     assert_eq!((account.delivered, account.queued), (TEN + TEN, Counts::NONE));
     assert_eq!(dropped(&account, Reason::Refused), 10);
 }
+
+/// Takes lines of JSON alone.
+struct TakesLines;
+
+impl Module for TakesLines {
+    fn format(&self) -> Format {
+        Format { encoding: Encoding::JsonLines, compression: Compression::None }
+    }
+
+    fn endpoint(&self) -> String {
+        "nowhere".to_owned()
+    }
+
+    fn send<'a>(&'a self, _: &'a Parcel) -> BoxFuture<'a, Verdict> {
+        Box::pin(async { Verdict::DELIVERED })
+    }
+}
+
+/// So it is when a durable destination gets another module.
+#[tokio::test(start_paused = true)]
+async fn what_is_too_old_is_not_lost_again_because_it_can_not_be_encoded() {
+    let text = "remote_write: [{ url: x, queue_config: { sample_age_limit: 1h } }]";
+    let destination = alone(text, Some(Box::new(TakesLines)));
+    destination.ledger.accept(TEN + TEN, &[]);
+    send_set(&destination, |outlet| {
+        for (number, ms) in (1..).zip([1, NOW_MS]) {
+            let bytes = Bytes::new();
+            let block = Block { format: FORMAT, bytes, counts: TEN, oldest_ms: ms, newest_ms: ms };
+            outlet.queue.push(outlet.lane, Number(number), block, std::time::Instant::now());
+        }
+    });
+    destination.finish(Duration::from_secs(60)).await;
+    destination.end();
+    let account = destination.ledger.balance();
+    assert_eq!((account.accepted, account.queued), (TEN + TEN, Counts::NONE));
+    assert_eq!((dropped(&account, Reason::TooOld), dropped(&account, Reason::Damaged)), (10, 10));
+}

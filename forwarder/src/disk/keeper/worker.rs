@@ -163,7 +163,8 @@ impl Worker {
                 }
                 Err(failed) => {
                     self.failed(&failed);
-                    failing.get_or_insert_with(Instant::now);
+                    let since = failing.filter(|_| failed.is_unreadable());
+                    failing = failed.is_unreadable().then(|| since.unwrap_or_else(Instant::now));
                     if !std::mem::replace(&mut told, true) {
                         for tell in tell {
                             let _nobody_may_wait = tell.try_send(Opened::Failed);

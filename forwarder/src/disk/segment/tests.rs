@@ -62,4 +62,11 @@ fn a_bad_sector_costs_the_records_that_begin_in_it() {
     let of = |record: &Located| (record.header.sequence, record.offset);
     assert_eq!(found.records.iter().map(of).collect::<Vec<_>>(), offsets);
     assert_eq!(found.damaged_places, 4);
+
+    // What cannot be read of it may have been any sequences that fit.
+    let last = found.records.last();
+    let end = last.unwrap().header.sequence + 1;
+    assert_eq!(segment.end(last), end);
+    segment.has_gaps = true;
+    assert!(segment.end(last) >= 1001 && segment.end(None) > 1001, "{}", segment.end(last));
 }
