@@ -60,7 +60,7 @@ pub struct Common<'c> {
 pub struct ForwarderSpec {
     /// Names the destination in routes, its queue, its files and its metrics.
     pub name: String,
-    /// The way of sending: a name of `rollcall --list-modules`.
+    /// The way of sending: a name of `rollcall modules`.
     pub module: String,
     /// The queue, as in `remote_write`.
     pub queue_config: QueueSpec,
@@ -169,7 +169,7 @@ impl Spec {
         let Spec { remote_write, forwarders, data_types, routes } = self;
         let elsewhere = common.elsewhere;
         let message = "empty or null remote write config section";
-        let mut destinations = Vec::new();
+        let (mut destinations, mut keys) = (Vec::new(), Vec::new());
         for (at, spec) in
             no_null_items(remote_write, "remote_write", message)?.into_iter().enumerate()
         {
@@ -181,6 +181,7 @@ impl Spec {
                 return Err(Invalid::new(format!("{key}.name"), message));
             }
             destinations.push(one);
+            keys.push(key);
         }
         for (at, spec) in no_null_items(forwarders, "forwarders", "empty or null forwarder")?
             .into_iter()
@@ -195,6 +196,7 @@ impl Spec {
                 return Err(Invalid::new(format!("{key}.name"), message));
             }
             destinations.push(one);
+            keys.push(key);
         }
         if destinations.len() + elsewhere.len() > DESTINATIONS_MAX {
             let message = format!("more than {DESTINATIONS_MAX} destinations in all");
@@ -204,8 +206,8 @@ impl Spec {
         let names = destinations.iter().map(|known| &*known.name).chain(elsewhere.iter().copied());
         let routes = check_routes(routes, &data_types, &names.collect())?;
         let config = Config { destinations, data_types, routes };
-        config.check_folders()?;
-        config.check_files()?;
+        config.check_folders(&keys)?;
+        config.check_files(&keys)?;
         Ok(config)
     }
 }

@@ -3,7 +3,7 @@
 //! `{"destination":…,"time":…,"error":…,"sample":{…}}`. What holds: the file never gets larger
 //! than it may; lines are whole. A person reads it, mends the cause and empties it.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -82,6 +82,9 @@ impl DeadLetters {
 fn append(config: &DeadLetterConfig, lines: &[u8]) -> Result<(), DeadLetterError> {
     let DeadLetterConfig { path, bytes_max } = config;
     let failed = |source| DeadLetterError::Write { path: path.clone(), source };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
     let mut file = OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
     let whole_bytes = file.metadata().map_err(failed)?.len();
     if whole_bytes + lines.len() as u64 > *bytes_max {

@@ -46,13 +46,15 @@ pub(crate) struct Delivery<'d> {
     /// Requests that may still be refused before the rest goes to the dead letters as it is.
     refusals_left: u32,
     some_arrived: bool,
+    /// How long it waited for its turn where the rate is limited.
+    paced: Duration,
 }
 
 /// How it ends.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// Everything is booked.
-    Done,
+    /// Everything is booked. Whose time it took: not the receiver's is what a limited rate took.
+    Done { paced: Duration },
     /// There was no more time: so much of it is as it was.
     Left(Counts),
 }
@@ -112,6 +114,7 @@ impl<'d> Delivery<'d> {
             complained: false,
             refusals_left: destination.search_budget.0.load(Ordering::Relaxed),
             some_arrived: false,
+            paced: Duration::ZERO,
         }
     }
 
@@ -128,7 +131,7 @@ impl<'d> Delivery<'d> {
                 }
             }
         }
-        End::Done
+        End::Done { paced: self.paced }
     }
 
     async fn piece(&mut self, block: Block) -> Piece {
@@ -161,10 +164,12 @@ impl<'d> Delivery<'d> {
     async fn attempt(&mut self, block: &Block) -> Option<Verdict> {
         let Destination { module, abandoned, meters, pace, .. } = self.destination;
         if let Some(pace) = pace {
+            let began = Instant::now();
             tokio::select! {
                 () = sleep_until(pace.turn_of(block.counts.total())) => {}
                 () = abandoned.cancelled() => return None,
             }
+            self.paced += began.elapsed();
         }
         let parcel = Parcel {
             bytes: block.bytes.clone(),
@@ -327,6 +332,9 @@ impl<'d> Delivery<'d> {
         // A receiver that asks for no wait at all is not asked without one.
         let asked = after.filter(|wait| *wait >= config.queue.backoff_min);
         let wait = asked.unwrap_or_else(|| self.backoff.next_jittered(rand::random()));
+        let limit = config.delivery.retry_for;
+        let left = limit.map(|limit| limit.saturating_sub(self.began.elapsed()));
+        let wait = left.map_or(wait, |left| wait.min(left)); // then it is tried a last time
         meters.waiting_until(Instant::now() + wait);
         self.again(block, wait)
     }

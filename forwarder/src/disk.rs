@@ -113,6 +113,8 @@ pub(crate) struct Forgotten {
 pub(crate) struct Recovery {
     /// Places where files were damaged.
     pub(crate) damaged_places: u64,
+    /// Bytes of a record that was not written whole, or not made safe before power was lost.
+    pub(crate) torn_bytes: u64,
     /// Files in the folder that are not ours. Segments of another version are among them, moved
     /// aside under a name that ends in `.unreadable`.
     pub(crate) foreign_files: Vec<PathBuf>,
@@ -520,6 +522,7 @@ fn open_segments(
         match Segment::open(&path, at + 1 == count, unreadable) {
             Ok(Some((file, found))) => {
                 recovery.damaged_places += found.damaged_places;
+                recovery.torn_bytes += found.torn_bytes;
                 segments.push_back(OpenSegment { file, records: found.records.into() });
             }
             Ok(None) => {

@@ -300,7 +300,8 @@ impl Queue {
         std::mem::take(&mut self.state().finished)
     }
 
-    /// Everything on disk before this sequence is gone: what was there alone is dropped.
+    /// Everything on disk before this sequence is gone, by a cap: what of it waits is dropped, also
+    /// from memory. The cap is on what waits, and the next start would not find it.
     pub(crate) fn forgotten(&self, before: u64, reason: Reason) {
         self.state().forgotten(before, reason, &self.ledger);
     }

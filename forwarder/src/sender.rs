@@ -131,15 +131,18 @@ impl Sender {
             },
         };
         let began = Instant::now();
-        match Delivery::new(&self.destination, *part, compressor).run(block).await {
-            End::Done => queue.done(number),
+        let paced = match Delivery::new(&self.destination, *part, compressor).run(block).await {
+            End::Done { paced } => {
+                queue.done(number);
+                paced
+            }
             End::Left(counts) => {
                 left.store(true, Ordering::Relaxed);
                 queue.give_back(number, counts);
                 return false;
             }
-        }
-        meters.rates.sending(began.elapsed());
+        };
+        meters.rates.sending(began.elapsed().saturating_sub(paced));
         true
     }
 

@@ -28,8 +28,9 @@ impl Config {
         feeds
     }
 
-    /// Two queues cannot be in one folder, unless they are the same.
-    pub(super) fn check_folders(&self) -> Result<(), Invalid> {
+    /// Two queues cannot be in one folder, unless they are the same. `keys` say where each
+    /// destination stands in the file.
+    pub(super) fn check_folders(&self, keys: &[String]) -> Result<(), Invalid> {
         let folder = |one: &DestinationConfig| one.delivery.disk.clone().and_then(|d| d.folder);
         for (at, one) in self.destinations.iter().enumerate() {
             let Some(taken) = folder(one) else { continue };
@@ -41,7 +42,7 @@ impl Config {
                         "two destinations have their queue in {folder}: {other} and {one} can not \
                          share it, since they differ in {what}"
                     );
-                    return Err(Invalid::new("", message));
+                    return Err(Invalid::new(format!("{}.delivery.disk.path", keys[at]), message));
                 }
             }
         }
@@ -50,19 +51,24 @@ impl Config {
 
     /// Two cannot write to one file: each cuts off what it has not written whole. From a device
     /// nothing can be cut off.
-    pub(super) fn check_files(&self) -> Result<(), Invalid> {
+    pub(super) fn check_files(&self, keys: &[String]) -> Result<(), Invalid> {
         let mut taken: Vec<(&Path, &str)> = Vec::new();
-        for one in &self.destinations {
-            let dead_letters = one.delivery.dead_letter.as_ref().map(|file| &file.path);
-            let files = one.file.iter().chain(dead_letters);
-            for file in files.filter(|file| !file.starts_with("/dev")) {
-                if let Some((_, other)) = taken.iter().find(|(known, _)| known == file) {
+        for (one, key) in self.destinations.iter().zip(keys) {
+            let dead_letters = one.delivery.dead_letter.as_ref().map(|file| &*file.path);
+            let files =
+                [(one.file.as_deref(), "path"), (dead_letters, "delivery.dead_letter.path")];
+            for (file, last) in files {
+                let Some(file) = file.filter(|file| !file.starts_with("/dev")) else { continue };
+                let meet = |known: &Path| {
+                    known == file || is_set_aside_of(known, file) || is_set_aside_of(file, known)
+                };
+                if let Some((_, other)) = taken.iter().find(|(known, _)| meet(known)) {
                     let (file, one) = (file.display(), &one.name);
                     let message = format!(
                         "{file} is written to by {other} and by {one}: each needs a file of its \
-                         own, also for dead letters"
+                         own, also for dead letters and for what is set aside"
                     );
-                    return Err(Invalid::new("", message));
+                    return Err(Invalid::new(format!("{key}.{last}"), message));
                 }
                 taken.push((file, &one.name));
             }
@@ -105,4 +111,17 @@ impl Config {
         ];
         alike.into_iter().find(|(_, alike)| !alike).map(|(what, _)| what)
     }
+}
+
+/// Whether a file has the name of one that is set aside when `base` is full: `base.1`,
+/// `base.2.gz`, `base.packing`.
+fn is_set_aside_of(file: &Path, base: &Path) -> bool {
+    let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
+    let (file, base) = (bytes(file), bytes(base));
+    let Some(rest) = file.strip_prefix(&*base).and_then(|rest| rest.strip_prefix(b".")) else {
+        return false;
+    };
+    let number = [&b".gz"[..], b".zst"].iter().find_map(|ending| rest.strip_suffix(*ending));
+    let number = number.unwrap_or(rest);
+    rest == b"packing" || (!number.is_empty() && number.iter().all(u8::is_ascii_digit))
 }

@@ -155,7 +155,7 @@ fn delivery_says_what_it_does_not_know() {
     let one = |name: &str| format!("{{ name: {name}, module: stdout, {disk} }}");
     check(&format!("forwarders: [{}, {}]", one("a"), one("b")), "ok");
     let other = one("b").replace("delivery: {", "delivery: { min_interval: 1m,");
-    let want = "f:1: two destinations have their queue in q: a and b can not share it, since they \
+    let want = "f:1: forwarders[1].delivery.disk.path: two destinations have their queue in q: a and b can not share it, since they \
         differ in min_interval";
     check(&format!("forwarders: [{}, {other}]", one("a")), want);
 }
@@ -167,19 +167,26 @@ fn a_file_is_for_one_destination_alone() {
     };
     let letters = ", delivery: { dead_letter: { path: x } }";
     let both = |one: String, other: String, want: &str| {
-        let needs = "each needs a file of its own, also for dead letters";
+        let needs = "each needs a file of its own, also for dead letters and for what is set aside";
         let want = match want {
             "" => "ok".to_owned(),
-            names => format!("f:1: x is written to by {names}: {needs}"),
+            want => format!("f:1: forwarders{want}: {needs}"),
         };
         check(&format!("forwarders: [{one}, {other}]"), &want);
     };
     both(file("a", "x", ""), file("b", "y", ""), "");
     both(file("a", "/dev/stdout", ""), file("b", "/dev/stdout", ""), "");
-    both(file("a", "x", ""), file("b", "x", ""), "a and by b");
-    both(file("a", "x", ""), file("b", "y", letters), "a and by b");
-    both(file("a", "y", letters), file("b", "z", letters), "a and by b");
-    both(file("a", "x", letters), file("b", "y", ""), "a and by a");
+    both(file("a", "x", ""), file("b", "x.y", ""), "");
+    let written = "is written to by a and by b";
+    let b_too = format!("[1].path: x {written}");
+    both(file("a", "x", ""), file("b", "x", ""), &b_too);
+    let to_letters = format!("[1].delivery.dead_letter.path: x {written}");
+    both(file("a", "x", ""), file("b", "y", letters), &to_letters);
+    both(file("a", "y", letters), file("b", "z", letters), &to_letters);
+    let own = "[0].delivery.dead_letter.path: x is written to by a and by a";
+    both(file("a", "x", letters), file("b", "y", ""), own);
+    both(file("a", "x", ""), file("b", "x.2.gz", ""), &format!("[1].path: x.2.gz {written}"));
+    both(file("a", "x.packing", ""), file("b", "x", ""), &b_too);
 }
 
 #[test]
@@ -252,6 +259,12 @@ fn secrets_may_stand_in_files() {
     };
     let want = "No such configuration property: \"sasl.pasword\"";
     assert_eq!(bad("sasl.pasword=hidden"), format!("f:9: forwarders[2].options_file: {want}"));
+    for no_mechanism in
+        ["security.protocol=sasl_ssl\nsasl.mechanism=GSSAPI", "security.protocol=SASL_SSL"]
+    {
+        let error = bad(no_mechanism);
+        assert!(error.contains("Kerberos") && error.contains("sasl.mechanism to PLAIN"), "{error}");
+    }
     let want = "not a value of \"security.protocol\"";
     assert_eq!(bad("security.protocol=hidden"), format!("f:9: forwarders[2].options_file: {want}"));
     let text = text.replace("url_file:", "url: nats://x, url_file:");

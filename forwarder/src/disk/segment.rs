@@ -62,6 +62,8 @@ pub(super) struct Found {
     pub(super) records: Vec<Located>,
     /// Places where something other than a record lay.
     pub(super) damaged_places: u64,
+    /// What was cut off behind the last record.
+    pub(super) torn_bytes: u64,
 }
 
 /// A look through a file of so many bytes.
@@ -128,6 +130,7 @@ impl Segment {
         let bytes = if has_gaps { length } else { end };
         if last && bytes < length {
             file.set_len(bytes)?;
+            found.torn_bytes = length - bytes;
         }
         // Who wrote to it last may have ended before it was synced.
         let segment = Segment { path: path.into(), file: None, bytes, is_unsynced: last, has_gaps };

@@ -118,7 +118,8 @@ fn a_torn_tail_costs_only_the_torn_record() {
     let file = segment_files(folder.path()).pop().unwrap();
     let bytes = fs::read(&file).unwrap();
     fs::write(&file, &bytes[..bytes.len() - 7]).unwrap();
-    let (mut log, _) = open(folder.path());
+    let (mut log, recovery) = open(folder.path());
+    assert!(recovery.damaged_places == 0 && recovery.torn_bytes > 7, "{recovery:?}");
     append(&mut log, 9, 1);
     assert_eq!(drain(&mut log).0, [1, 2, 9]);
 }

@@ -22,6 +22,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio_util::codec::{FramedRead, LinesCodec};
+use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::secrets;
@@ -60,11 +61,14 @@ struct Spec {
 struct Exec {
     spec: Spec,
     child: Mutex<Option<Fed>>,
+    /// Children that are let go.
+    leaving: TaskTracker,
 }
 
 /// A child and what it says. One that is let go has some time for what is in its pipe.
 struct Fed {
     child: Option<Child>,
+    leaving: TaskTracker,
     /// Only of one that acknowledges.
     answers: Option<FramedRead<ChildStdout, LinesCodec>>,
 }
@@ -76,7 +80,8 @@ fn check(section: &Section, _: &QueueConfig, _: &Path) -> Result<Checked, Invali
     }
     let settings = Arc::new(spec.clone());
     let build = move |_: &Arc<dyn Clock>| -> Result<Box<dyn Module>, _> {
-        Ok(Box::new(Exec { spec: spec.clone(), child: Mutex::new(None) }))
+        let (spec, child, leaving) = (spec.clone(), Mutex::new(None), TaskTracker::new());
+        Ok(Box::new(Exec { spec, child, leaving }))
     };
     Ok(Checked::new(settings, Arc::new(build), Encoding::JsonLines))
 }
@@ -102,11 +107,9 @@ impl Module for Exec {
 
     fn end(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            if let Some(mut fed) = self.child.lock().await.take()
-                && let Some(child) = fed.child.take()
-            {
-                let_go(child).await;
-            }
+            drop(self.child.lock().await.take());
+            self.leaving.close();
+            self.leaving.wait().await;
         })
     }
 }
@@ -117,9 +120,13 @@ impl Exec {
         match answer.split_once(' ').map_or(answer, |(word, _)| word) {
             "ok" => Verdict::DELIVERED,
             "refuse" => Verdict::Refused { why: self.failed(io::Error::other(answer.to_owned())) },
-            _ => {
+            "retry" => {
                 let why = self.failed(io::Error::other(answer.to_owned()));
                 Verdict::Retry { after: None, why }
+            }
+            _ => {
+                let why = format!("the answer is none of ok, retry and refuse: {answer:?}");
+                Verdict::Retry { after: None, why: self.failed(io::Error::other(why)) }
             }
         }
     }
@@ -166,10 +173,11 @@ impl Exec {
         command.args(&self.spec.command[1..]).envs(&self.spec.env);
         let stdout = if self.spec.acknowledge { Stdio::piped() } else { Stdio::inherit() };
         command.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::inherit());
+        command.kill_on_drop(true); // when there is no time to let it go
         let mut child = command.spawn()?;
         let lines = || LinesCodec::new_with_max_length(ANSWER_BYTES_MAX);
         let answers = child.stdout.take().map(|stdout| FramedRead::new(stdout, lines()));
-        Ok(Fed { child: Some(child), answers })
+        Ok(Fed { child: Some(child), leaving: self.leaving.clone(), answers })
     }
 }
 
@@ -230,9 +238,8 @@ impl Fed {
 
 impl Drop for Fed {
     fn drop(&mut self) {
-        // Outside of a runtime the end of its input must do.
         if let (Some(child), Ok(runtime)) = (self.child.take(), Handle::try_current()) {
-            runtime.spawn(let_go(child));
+            self.leaving.spawn_on(let_go(child), &runtime);
         }
     }
 }

@@ -151,6 +151,16 @@ fn check(section: &Section, _: &QueueConfig, folder: &Path) -> Result<Checked, I
     let stated = spec.options.iter().map(|(name, value)| (meant(name).to_owned(), value.clone()));
     spec.all_options.extend(stated);
     let config = client_config(&brokers, &spec.all_options);
+    let is = |name: &str, wanted: fn(&str) -> bool| {
+        config.get(name).is_some_and(|value| wanted(&value.to_ascii_lowercase()))
+    };
+    let by_sasl = is("security.protocol", |protocol| protocol.starts_with("sasl"));
+    let has_mechanism = is("sasl.mechanisms", |mechanism| mechanism != "gssapi");
+    if by_sasl && !has_mechanism {
+        let message = "Kerberos (GSSAPI, which librdkafka takes if nothing is said) is not built \
+            in: set sasl.mechanism to PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512";
+        return Err(Invalid::new("options", message));
+    }
     if let Err(error) = config.create_native_config() {
         return Err(refused_option(error, &spec.options));
     }

@@ -188,18 +188,19 @@ impl State {
 
     pub(super) fn forgotten(&mut self, before: u64, reason: Reason, ledger: &Ledger) {
         self.was_forgotten = Some((before, reason));
-        // Sequences grow with numbers; what the log forgot before, and is in memory, has none.
+        // Sequences grow with numbers; what the log forgot before, and is on its way, has none.
         let older = |entry: &Entry| entry.sequence.is_none_or(|sequence| sequence < before);
         let older = self.entries.iter().take_while(|(_, entry)| older(entry));
         let gone = older.filter(|(_, entry)| entry.sequence.is_some());
         let gone: Vec<Number> = gone.map(|(number, _)| *number).collect();
         for number in gone {
-            let waits = self.is_waiting(number);
-            let Some(entry) = self.entries.get_mut(&number) else { continue };
-            if entry.block.is_some() {
-                entry.sequence = None;
-            } else if waits {
+            // What is on its way may arrive.
+            if self.is_waiting(number) {
                 self.drop_entry(number, reason, ledger);
+            } else if let Some(entry) = self.entries.get_mut(&number)
+                && entry.block.is_some()
+            {
+                entry.sequence = None;
             }
         }
     }

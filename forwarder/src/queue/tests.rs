@@ -195,6 +195,18 @@ fn what_a_restart_found_leaves_before_what_came_since_and_what_the_log_forgot_is
 }
 
 #[test]
+fn what_a_cap_of_the_log_does_not_cover_does_not_wait_in_memory_either() {
+    let (queue, ledger) = durable(u64::MAX, u64::MAX);
+    let lane = queue.open_lane(Origin::default());
+    (0..3).for_each(|name| push(&queue, &ledger, lane, block(name, 10)));
+    write_all(&queue, 1);
+    assert_eq!(pop(&queue, lane).unwrap().0, 0); // on its way: it may arrive
+    queue.forgotten(3, Reason::TooOld);
+    assert_eq!(ledger.balance().dropped(Reason::TooOld).samples, 10);
+    assert_eq!(pop(&queue, lane).unwrap().0, 2);
+}
+
+#[test]
 fn what_the_log_forgot_before_it_was_taken_in_is_dropped_for_the_logs_reason() {
     let (queue, ledger) = durable(u64::MAX, u64::MAX);
     let lane = queue.open_lane(Origin::default());

@@ -8,7 +8,7 @@ use testkit::{FakeReceiver, Reply, Sample};
 
 use super::*;
 use crate::block::Block;
-use crate::module::{Parcel, Verdict};
+use crate::module::{Parcel, SendError, Verdict};
 use crate::queue::Number;
 
 /// Checks that the samples of each series came in the order of time, none twice.
@@ -344,4 +344,38 @@ async fn what_is_too_old_is_not_lost_again_because_it_can_not_be_encoded() {
     let account = destination.ledger.balance();
     assert_eq!((account.accepted, account.queued), (TEN + TEN, Counts::NONE));
     assert_eq!((dropped(&account, Reason::TooOld), dropped(&account, Reason::Damaged)), (10, 10));
+}
+
+/// Asks to be left alone for an hour.
+struct Rests;
+
+impl Module for Rests {
+    fn format(&self) -> Format {
+        FORMAT
+    }
+
+    fn endpoint(&self) -> String {
+        "nowhere".to_owned()
+    }
+
+    fn send<'a>(&'a self, _: &'a Parcel) -> BoxFuture<'a, Verdict> {
+        let after = Some(Duration::from_secs(3600));
+        Box::pin(async move { Verdict::Retry { after, why: SendError::Unconfirmed } })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_is_tried_for_no_longer_because_its_receiver_asks_for_rest() {
+    let text = "remote_write: [{ url: x, delivery: { retry_for: 5s } }]";
+    let destination = alone(text, Some(Box::new(Rests)));
+    destination.ledger.accept(TEN, &[]);
+    send_set(&destination, |outlet| {
+        let bytes = Bytes::new();
+        let block = Block { format: FORMAT, bytes, counts: TEN, oldest_ms: 1, newest_ms: 1 };
+        outlet.queue.push(outlet.lane, Number(1), block, std::time::Instant::now());
+    });
+    destination.finish(Duration::from_secs(6)).await;
+    destination.end();
+    let account = destination.ledger.balance();
+    assert_eq!(dropped(&account, Reason::RetriesExhausted), 10, "{account:?}");
 }

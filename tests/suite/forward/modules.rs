@@ -17,7 +17,7 @@ use super::stores::{ClickHouse, Collector, Influx, Victoria};
 use crate::rollcall;
 
 /// Sends everything of the target to one destination named `there`.
-fn sending(target: &FakeTarget, module: &str, keys: &str) -> Config {
+pub(super) fn sending(target: &FakeTarget, module: &str, keys: &str) -> Config {
     // A scrape that takes longer than this is one that failed: servers start meanwhile.
     config().global("scrape_interval: 500ms").scrape(target).section(&format!(
         "

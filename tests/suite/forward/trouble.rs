@@ -5,9 +5,10 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use testkit::{DEADLINE, FakeTarget, Reply, Rollcall, wait_until};
 
-use super::modules::{check, consume, kafka_keys, numbers, start, start_child};
+use super::modules::{check, consume, kafka_keys, numbers, sending, start, start_child};
 use super::servers::{Kafka, Nats, Redis};
 use super::{balanced, counting_target};
+use crate::rollcall;
 
 /// Waits until samples were dropped for this reason; how many.
 async fn dropped(app: &Rollcall, reason: &str) -> f64 {
@@ -124,6 +125,27 @@ async fn a_kafka_producer_that_can_not_go_on_is_replaced() {
     .await;
     let stopped = app.stop_expecting(&["there", "librdkafka", "Kafka producer"]).await;
     assert!(stopped.log().contains("another one begins"), "{}", stopped.log());
+}
+
+#[tokio::test]
+async fn a_child_that_does_not_end_is_not_left_behind() {
+    let target = counting_target().await;
+    let keys = "command: [sh, -c, 'echo $$ > pid; exec sleep 1000']\n            acknowledge: true";
+    let launch = rollcall().config(&sending(&target, "exec", keys));
+    let pid = launch.folder().join("pid");
+    let app = launch.argument("--storage.remote.flush-deadline=100ms").start().await;
+    let pid = wait_until("the child runs", DEADLINE, || async {
+        let text = std::fs::read_to_string(&pid).unwrap_or_default();
+        text.trim().parse::<u32>().map_err(|error| error.to_string())
+    })
+    .await;
+    let child = std::path::PathBuf::from(format!("/proc/{pid}"));
+    assert!(child.exists());
+    app.stop_expecting(&["there"]).await;
+    wait_until("the child is gone", DEADLINE, || async {
+        if child.exists() { Err("it is there".to_owned()) } else { Ok(()) }
+    })
+    .await;
 }
 
 #[tokio::test]

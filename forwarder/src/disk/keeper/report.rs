@@ -19,7 +19,8 @@ impl Worker {
     }
 
     pub(super) fn report(&self, recovery: &Recovery) {
-        let Recovery { damaged_places, foreign_files, damaged_cursors, freed_cursors } = recovery;
+        let Recovery { damaged_places, torn_bytes, foreign_files, damaged_cursors, freed_cursors } =
+            recovery;
         let (destination, folder) = (&self.name, self.config.folder.display());
         let damages = damaged_places + damaged_cursors.len() as u64;
         self.shared.stats.damages.fetch_add(damages, Ordering::Relaxed);
@@ -29,9 +30,12 @@ impl Worker {
                 damaged_cursors = damaged_cursors.len(), "the queue on disk was damaged"
             );
         }
+        if *torn_bytes > 0 {
+            warn!(%destination, %folder, torn_bytes, "cutting off a record that is not whole");
+        }
         for place in freed_cursors {
             let place = place.display();
-            info!(%destination, %place, "giving up the place of a destination that is no more");
+            warn!(%place, "a destination is no more: what waited for it is not sent");
         }
         for file in foreign_files {
             warn!(%destination, file = %file.display(), "not a file of this queue: left alone");

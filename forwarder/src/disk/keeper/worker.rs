@@ -103,7 +103,7 @@ impl Worker {
         for Reader { destination, queue, .. } in &self.readers {
             let left = queue.leave();
             if left > 0 {
-                info!(%destination, samples = left, "left on disk for the next start");
+                info!(%destination, samples = left, "left on disk");
             }
         }
         match log {

@@ -7,6 +7,7 @@ use bytes::{BufMut as _, Bytes};
 use futures::future::BoxFuture;
 use http::Uri;
 use http::uri::PathAndQuery;
+use kit::Chain;
 use kit::http::Client;
 use prost::Message as _;
 use tonic::client::Grpc;
@@ -89,8 +90,16 @@ impl OverGrpc {
             Code::Unknown => no_answer || status.message().contains(CUT_OFF),
             _ => no_answer,
         };
-        let why = unsent(&self.url, status);
+        let why = unsent(&self.url, told(&status));
         if again { Verdict::Retry { after, why } } else { Verdict::Refused { why } }
+    }
+}
+
+/// A status in words: its own, or those of what kept it from coming.
+fn told(status: &Status) -> String {
+    match std::error::Error::source(status) {
+        Some(source) => Chain(source).to_string(),
+        None => format!("{:?}: {}", status.code(), status.message()),
     }
 }
 
