@@ -5,9 +5,11 @@
 //! is idempotent: a message that the client library sends again is stored once. A block of which
 //! some messages failed is produced again, whole: at least once.
 
+mod options;
+mod producing;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,15 +17,15 @@ use std::time::Duration;
 use futures::future::{BoxFuture, join_all};
 use kit::Clock;
 use kit::config::{Invalid, yaml::Section};
-use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::producer::{FutureRecord, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tracing::{debug, error, info, warn};
+use tracing::{error, warn};
 
+use self::producing::{Producing, Trouble};
 use super::lines::counts_of;
 use super::secrets;
 use crate::block::{Compression, Counts, Encoding, Format};
@@ -38,20 +40,6 @@ pub(super) const KIND: ModuleKind = ModuleKind {
 
 /// How long a message may wait for a place in the client library's queue.
 const QUEUED_WITHIN: Duration = Duration::from_secs(30);
-/// Names for which librdkafka has others, which are meant (its CONFIGURATION.md): in which order it
-/// is told of both is left to chance.
-const ALIASES: [(&str, &str); 8] = [
-    ("acks", "request.required.acks"),
-    ("bootstrap.servers", "metadata.broker.list"),
-    ("compression.type", "compression.codec"),
-    ("delivery.timeout.ms", "message.timeout.ms"),
-    ("linger.ms", "queue.buffering.max.ms"),
-    ("max.in.flight", "max.in.flight.requests.per.connection"),
-    ("retries", "message.send.max.retries"),
-    ("sasl.mechanism", "sasl.mechanisms"),
-];
-/// How long the library tries to deliver a message before the block is ours again.
-const DELIVERED_WITHIN_MS: &str = "30000";
 
 /// What the file says.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -84,17 +72,6 @@ struct Kafka {
     is_json: bool,
     key_label: String,
 }
-
-/// A producer, which takes its time to end: not on a thread that serves.
-struct Producing {
-    producer: Option<FutureProducer<Trouble>>,
-    trouble: Trouble,
-}
-
-/// What the client library said last about its connections, since something arrived: of a message
-/// for which there was no way it says only that it took too long.
-#[derive(Clone, Default)]
-struct Trouble(Arc<Mutex<Option<String>>>);
 
 /// A message that found no way.
 #[derive(Debug, thiserror::Error)]
@@ -145,25 +122,9 @@ fn check(section: &Section, _: &QueueConfig, folder: &Path) -> Result<Checked, I
         return Err(Invalid::new("key_label", "key_label is for format json"));
     }
     let brokers = spec.brokers.join(",");
-    if let Some(text) = secrets::read("options_file", &mut spec.options_file, folder)? {
-        spec.all_options.extend(options_of(&text)?);
-    }
-    let stated = spec.options.iter().map(|(name, value)| (meant(name).to_owned(), value.clone()));
-    spec.all_options.extend(stated);
-    let config = client_config(&brokers, &spec.all_options);
-    let is = |name: &str, wanted: fn(&str) -> bool| {
-        config.get(name).is_some_and(|value| wanted(&value.to_ascii_lowercase()))
-    };
-    let by_sasl = is("security.protocol", |protocol| protocol.starts_with("sasl"));
-    let has_mechanism = is("sasl.mechanisms", |mechanism| mechanism != "gssapi");
-    if by_sasl && !has_mechanism {
-        let message = "Kerberos (GSSAPI, which librdkafka takes if nothing is said) is not built \
-            in: set sasl.mechanism to PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512";
-        return Err(Invalid::new("options", message));
-    }
-    if let Err(error) = config.create_native_config() {
-        return Err(refused_option(error, &spec.options));
-    }
+    let in_file = secrets::read("options_file", &mut spec.options_file, folder)?;
+    spec.all_options = options::all(&spec.options, in_file.as_deref())?;
+    let config = options::check(&brokers, &spec.all_options, &spec.options)?;
     let settings = Arc::new(spec.clone());
     let build = move |_: &Arc<dyn Clock>| -> Result<Box<dyn Module>, BuildError> {
         let producer = Producing::start(&config).map_err(|source| BuildError {
@@ -182,62 +143,11 @@ fn check(section: &Section, _: &QueueConfig, folder: &Path) -> Result<Checked, I
     Ok(Checked::new(settings, Arc::new(build), block_format(is_json).encoding))
 }
 
-/// The name that librdkafka means by this one.
-fn meant(name: &str) -> &str {
-    ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, meant)| meant)
-}
-
-/// Which option the client library does not take; of the file's, without the value.
-fn refused_option(error: KafkaError, stated: &BTreeMap<String, String>) -> Invalid {
-    match error {
-        KafkaError::ClientConfig(_, why, name, value) => {
-            if stated.keys().any(|stated| meant(stated) == name) {
-                Invalid::new("options", why)
-            } else if !value.is_empty() && why.contains(&value) {
-                Invalid::new("options_file", format!("not a value of {name:?}"))
-            } else {
-                Invalid::new("options_file", why)
-            }
-        }
-        other => Invalid::new("options", other.to_string()),
-    }
-}
-
-/// What a file of options says. Its values are secrets: none is in an error.
-fn options_of(text: &str) -> Result<Vec<(String, String)>, Invalid> {
-    let lines = text.lines().map(str::trim).zip(1..);
-    let lines = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
-    let option = |(line, nth): (&str, u32)| match line.split_once('=') {
-        Some((name, value)) => Ok((meant(name.trim()).to_owned(), value.trim().to_owned())),
-        None => Err(Invalid::new("options_file", format!("line {nth} is not name=value"))),
-    };
-    lines.map(option).collect()
-}
-
 fn block_format(is_json: bool) -> Format {
     match is_json {
         true => Format { encoding: Encoding::JsonLines, compression: Compression::None },
         false => Format { encoding: Encoding::RemoteWrite1, compression: Compression::Snappy },
     }
-}
-
-fn client_config(brokers: &str, options: &BTreeMap<String, String>) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    let ours = [
-        ("bootstrap.servers", brokers),
-        ("client.id", "rollcall"),
-        ("enable.idempotence", "true"),
-        ("message.timeout.ms", DELIVERED_WITHIN_MS),
-        ("linger.ms", "5"),
-        ("ssl.ca.location", "probe"), // our OpenSSL has no authorities: those of the system
-    ];
-    for (name, value) in ours {
-        config.set(meant(name), value);
-    }
-    for (name, value) in options {
-        config.set(name, value);
-    }
-    config
 }
 
 impl Module for Kafka {
@@ -261,64 +171,6 @@ impl Module for Kafka {
             };
             self.judge(parcel, failed, &producer.trouble)
         })
-    }
-}
-
-// === impl Producing ===
-
-impl Producing {
-    fn start(config: &ClientConfig) -> Result<Producing, KafkaError> {
-        let trouble = Trouble::default();
-        let producer = Some(config.create_with_context(trouble.clone())?);
-        Ok(Producing { producer, trouble })
-    }
-}
-
-impl Deref for Producing {
-    type Target = FutureProducer<Trouble>;
-
-    fn deref(&self) -> &FutureProducer<Trouble> {
-        self.producer.as_ref().expect("it is taken when this is dropped, and no earlier")
-    }
-}
-
-impl Drop for Producing {
-    fn drop(&mut self) {
-        let producer = self.producer.take();
-        std::thread::spawn(move || drop(producer)); // what it still has is sent again
-    }
-}
-
-// === impl Trouble ===
-
-impl Trouble {
-    fn set(&self, said: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = said;
-    }
-
-    fn get(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl ClientContext for Trouble {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Debug => debug!(target: "librdkafka", facility, "{message}"),
-            RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
-                info!(target: "librdkafka", facility, "{message}");
-            }
-            // It tries again by itself; that a block did not arrive is said elsewhere.
-            _ => warn!(target: "librdkafka", facility, "{message}"),
-        }
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        debug!(target: "librdkafka", %error, "{reason}"); // it was logged
-        // That no broker is left says less than why one of them is not.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.set(Some(reason.to_owned()));
-        }
     }
 }
 
