@@ -148,7 +148,14 @@ impl Selector {
         if let Some(source) = condition.trim_start().strip_prefix("cel:") {
             let start = text[..skipped + "cel:".len()].chars().count();
             let compiled = Expression::compile(source, vocabulary);
-            self.expression = Some(compiled.map_err(|error| error.shifted(start))?);
+            let compiled = compiled.map_err(|error| error.shifted(start))?;
+            if compiled.reads_old() && self.trigger.is_edges() {
+                let at = text[..condition.len()].chars().count() + 1;
+                let reason = "`@edge` is not for an expression that reads `old`: it is about \
+                    changes anyway";
+                return Err(SelectorError::at(at, reason));
+            }
+            self.expression = Some(compiled);
         } else {
             self.condition = fields::parse(Cursor::new(condition), vocabulary)?;
         }

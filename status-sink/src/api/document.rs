@@ -240,9 +240,10 @@ impl Reader<'_> {
             let said = members.get(&*field.name);
             self.field(id, said.unwrap_or(&Json::Null), said.is_some(), draft, spoken);
         }
-        if let Some(conditions) = members.get("conditions") {
-            self.conditions(conditions, draft, current);
-        }
+        // A document without conditions takes those away that it may.
+        let none = Json::Array(Vec::new());
+        let conditions = members.get("conditions").filter(|said| !said.is_null());
+        self.conditions(conditions.unwrap_or(&none), draft, current);
         for key in members.keys() {
             let is_known = self.kind.field_id(key).is_some();
             if !is_known && key != "conditions" && key != "observedAt" {

@@ -144,9 +144,20 @@ fn unique(kinds: &[Kind], new: &Kind) -> Result<(), Invalid> {
             );
             return Err(Invalid::new("plural", message));
         }
-        if let Some(name) = new.names.short.iter().find(|name| kind.names.short.contains(name)) {
-            let message = format!("{name:?} is a short name of {} already", kind.name());
+        let of = |names: &Names| {
+            let own = [names.plural.to_string(), names.singular.to_string()];
+            own.into_iter().chain(names.short.iter().map(ToString::to_string)).collect::<Vec<_>>()
+        };
+        let known = of(&kind.names);
+        if let Some(name) = new.names.short.iter().find(|name| known.contains(&name.to_string())) {
+            let message = format!("{name:?} is a name of {} already", kind.name());
             return Err(Invalid::new("short_names", message));
+        }
+        if let Some(name) =
+            kind.names.short.iter().find(|name| of(&new.names).contains(&name.to_string()))
+        {
+            let message = format!("{name:?} is a short name of {} already", kind.name());
+            return Err(Invalid::new("plural", message));
         }
     }
     Ok(())

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use model::{
     Carried, Family, Layout, LayoutBuilder, LayoutId, NEW_SERIES, Role, STALE_MARKER, Samples,
     Symbols, is_stale_marker,
@@ -24,7 +25,7 @@ pub(super) type SeriesKey = u128;
 pub(super) struct Page {
     role: Role,
     places: HashMap<SeriesKey, u32, RandomState>,
-    entries: Vec<Entry>,
+    entries: Vec<Said>,
     /// By place: what the series said last; the stale marker, if it is not live.
     values: Vec<f64>,
     layout: Option<Arc<Layout>>,
@@ -36,7 +37,7 @@ pub(super) struct Page {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct Said {
     key: SeriesKey,
     /// When it said what it said last.
     at_ms: i64,
@@ -90,12 +91,12 @@ impl Page {
         let mut builder = LayoutBuilder::new(symbols);
         self.pack(&mut builder, family);
         for (key, labels) in new {
-            let at = self.entries.len() as u32;
-            if self.places.insert(key, at).is_some() {
+            let Entry::Vacant(place) = self.places.entry(key) else {
                 continue; // the same series twice in one message
-            }
+            };
+            place.insert(self.entries.len() as u32);
             let (ends_ms, in_doubt) = Default::default();
-            self.entries.push(Entry { key, at_ms: i64::MIN, ends_ms, in_doubt, was: NEW_SERIES });
+            self.entries.push(Said { key, at_ms: i64::MIN, ends_ms, in_doubt, was: NEW_SERIES });
             self.values.push(STALE_MARKER);
             self.n_dead += 1;
             builder.push(labels, family);
@@ -217,7 +218,7 @@ impl Page {
         self.n_dead = 0;
     }
 
-    fn end_where(&mut self, ends: impl Fn(&Entry) -> bool) {
+    fn end_where(&mut self, ends: impl Fn(&Said) -> bool) {
         for at in 0..self.entries.len() {
             if ends(&self.entries[at]) && !is_stale_marker(self.values[at]) {
                 self.kill(at);

@@ -90,6 +90,21 @@ fn a_round_makes_objects_as_a_scrape_does() {
 }
 
 #[test]
+fn a_new_series_that_comes_twice_in_one_message_is_one() {
+    let mut fed = Fed::new();
+    let load = ("node_load1{}", 3.0);
+    fed.send("h1", &[RUNNING, RUNNING, load, OTHER, UP]);
+    fed.expect(&[
+        "+h1: up=true",
+        "+1: state=running host=h1 hostUp=true",
+        "+2: power=on host=h1 hostUp=true",
+    ]);
+    fed.wait(5.0);
+    fed.send("h1", &[RUNNING_ENDS, STOPPED, OTHER_ENDS, UP]);
+    fed.expect(&["1: state=stopped", "-2"]);
+}
+
+#[test]
 fn a_failed_scrape_of_the_sender_deletes_nothing_and_is_told_once() {
     let mut fed = Fed::new();
     fed.send("h1", &[RUNNING, OTHER, UP]);

@@ -6,6 +6,8 @@
 
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
 
+use super::pattern::Patterns;
+
 /// Steps that one evaluation may take. A step is some tens of nanoseconds.
 pub(super) const STEPS_MAX: u64 = 20_000;
 
@@ -14,6 +16,8 @@ const FIELD_BYTES: u64 = 64;
 
 /// Steps of running a regular expression once.
 const REGEX_STEPS: u64 = 500;
+/// What a large one takes for each byte of a text: a step for so many bytes that it has built.
+const REGEX_BYTES_A_STEP: u64 = 100;
 
 /// Functions and operators whose value is a truth, whatever they are given.
 const TRUTHS: &[&str] = &[
@@ -44,12 +48,16 @@ pub(super) struct Cost {
     pub(super) size: u64,
 }
 
-/// Names of comprehension variables, innermost last, with the sizes of their values.
-type Scope<'e> = Vec<(&'e str, u64)>;
+/// What is known around a part of an expression.
+struct Scope<'e> {
+    /// Names of comprehension variables, innermost last, with the sizes of their values.
+    variables: Vec<(&'e str, u64)>,
+    patterns: &'e Patterns,
+}
 
-/// Estimates `expression`.
-pub(super) fn of(expression: &IdedExpr) -> Cost {
-    cost(&expression.expr, &mut Vec::new())
+/// Estimates `expression`, which has these patterns.
+pub(super) fn of(expression: &IdedExpr, patterns: &Patterns) -> Cost {
+    cost(&expression.expr, &mut Scope { variables: Vec::new(), patterns })
 }
 
 fn cost<'e>(expression: &'e Expr, scope: &mut Scope<'e>) -> Cost {
@@ -57,7 +65,7 @@ fn cost<'e>(expression: &'e Expr, scope: &mut Scope<'e>) -> Cost {
         Expr::Unspecified => Cost::default(),
         Expr::Literal(literal) => Cost { steps: 1, size: literal_size(literal) },
         Expr::Ident(name) => {
-            let known = scope.iter().rev().find(|(known, _)| *known == name.as_str());
+            let known = scope.variables.iter().rev().find(|(known, _)| *known == name.as_str());
             Cost { steps: 1, size: known.map_or(FIELD_BYTES, |(_, size)| *size) }
         }
         Expr::Select(select) => cost(&select.operand.expr, scope).and(Cost { steps: 1, size: 0 }),
@@ -72,7 +80,13 @@ fn cost<'e>(expression: &'e Expr, scope: &mut Scope<'e>) -> Cost {
 fn call_cost<'e>(call: &'e CallExpr, scope: &mut Scope<'e>) -> Cost {
     let arguments = call.target.as_deref().into_iter().chain(&call.args);
     let all = sum(arguments.map(|argument| &argument.expr), scope);
-    let extra = if call.func_name == "matches" { REGEX_STEPS } else { 0 };
+    let extra = match call.args.last().map(|pattern| &pattern.expr) {
+        Some(Expr::Literal(LiteralValue::String(text))) if call.func_name == "matches" => {
+            let built_bytes = scope.patterns.built_bytes(text.inner()) as u64;
+            REGEX_STEPS.max(FIELD_BYTES * built_bytes / REGEX_BYTES_A_STEP)
+        }
+        _ => 0,
+    };
     // What a call reads it reads once; no function of ours makes more than it is given.
     let size = if TRUTHS.contains(&call.func_name.as_str()) { 1 } else { all.size };
     Cost { steps: all.steps.saturating_add(all.size / 8).saturating_add(1 + extra), size }
@@ -85,16 +99,17 @@ fn comprehension_cost<'e>(it: &'e ComprehensionExpr, scope: &mut Scope<'e>) -> C
         _ => range.size,
     };
     let start = cost(&it.accu_init.expr, scope);
-    scope.push((&it.iter_var, range.size));
-    scope.extend(it.iter_var2.as_deref().map(|name| (name, range.size)));
-    scope.push((&it.accu_var, 0));
+    scope.variables.push((&it.iter_var, range.size));
+    scope.variables.extend(it.iter_var2.as_deref().map(|name| (name, range.size)));
+    scope.variables.push((&it.accu_var, 0));
     let turn = cost(&it.loop_cond.expr, scope).and(cost(&it.loop_step.expr, scope));
-    scope.pop();
+    scope.variables.pop();
     // What has been gathered grows by what a turn makes; items of a range share its size.
     let gathered = start.size.saturating_add(turn.size.saturating_mul(items.max(1)));
-    scope.push((&it.accu_var, gathered));
+    scope.variables.push((&it.accu_var, gathered));
     let result = cost(&it.result.expr, scope);
-    scope.truncate(scope.len() - 2 - usize::from(it.iter_var2.is_some()));
+    let outer = scope.variables.len() - 2 - usize::from(it.iter_var2.is_some());
+    scope.variables.truncate(outer);
     let copied = gathered.saturating_mul(items) / 8;
     let steps = turn.steps.saturating_add(2).saturating_mul(items).saturating_add(copied);
     Cost { steps, size: 0 }.and(range).and(start).and(result).with_size(gathered)

@@ -98,7 +98,7 @@ impl Expression {
         let at = |id, reason| SelectorError::at(character(places, id), reason);
         let mut expression = program.expression().clone();
         let patterns = Patterns::lift(&mut expression, &at)?;
-        let steps = cost::of(program.expression()).steps;
+        let steps = cost::of(program.expression(), &patterns).steps;
         if steps > cost::STEPS_MAX {
             let most = cost::STEPS_MAX;
             let reason = format!("the expression may take {steps} steps, more than {most}");
@@ -161,7 +161,7 @@ impl Expression {
             match Value::resolve_val(whole, context) {
                 Ok(value) if value.downcast_ref::<CelBool>().is_none() => {
                     let found = value.get_type().name().to_owned();
-                    Err(self.wrong(whole, format!("the expression is a {found}, not a bool")))
+                    Err(self.wrong(whole, format!("the expression is of type {found}, not bool")))
                 }
                 _ => Ok(()),
             }

@@ -22,9 +22,21 @@ const PATTERNS_MAX: usize = 8;
 /// Bytes of a pattern that is built: what it takes to build and to run it grows with them.
 const BUILT_BYTES_MAX: usize = 64 * 1024;
 
+/// Bytes up to which a pattern that is built runs as fast as any.
+const FAST_BYTES: usize = 4 * 1024;
+
 /// The patterns of one expression, by their numbers.
 #[derive(Debug, Default)]
-pub(super) struct Patterns(Vec<Regex>);
+pub(super) struct Patterns(Vec<Built>);
+
+/// One of them.
+#[derive(Debug)]
+struct Built {
+    regex: Regex,
+    text: String,
+    /// Bytes that it takes when it is built, from above.
+    bytes: usize,
+}
 
 /// One pattern, as a value: the texts that it matches are in it.
 #[derive(Debug, Clone)]
@@ -48,7 +60,14 @@ impl Patterns {
 
     /// The variables and their values.
     pub(super) fn variables(&self) -> impl Iterator<Item = (String, Pattern<'_>)> {
-        self.0.iter().enumerate().map(|(number, regex)| (variable(number), Pattern(regex)))
+        let patterns = self.0.iter().enumerate();
+        patterns.map(|(number, built)| (variable(number), Pattern(&built.regex)))
+    }
+
+    /// How many bytes this pattern takes that was built, from above; 0 if it is a small one.
+    pub(super) fn built_bytes(&self, text: &str) -> usize {
+        let built = self.0.iter().find(|built| built.text == text).map_or(0, |built| built.bytes);
+        if built > FAST_BYTES { built } else { 0 }
     }
 
     fn visit(&mut self, part: &mut IdedExpr, at: At<'_>) -> Result<(), SelectorError> {
@@ -109,7 +128,14 @@ impl Patterns {
             return Err(at(id, format!("more than {PATTERNS_MAX} patterns")));
         }
         let mut builder = RegexBuilder::new(text.inner());
-        let built = builder.size_limit(BUILT_BYTES_MAX).dfa_size_limit(BUILT_BYTES_MAX).build();
+        builder.dfa_size_limit(BUILT_BYTES_MAX);
+        let mut bytes = FAST_BYTES;
+        let built = loop {
+            match builder.size_limit(bytes).build() {
+                Err(regex::Error::CompiledTooBig(_)) if bytes < BUILT_BYTES_MAX => bytes *= 2,
+                built => break built,
+            }
+        };
         let regex = built.map_err(|error| match error {
             regex::Error::CompiledTooBig(_) => at(
                 id,
@@ -121,7 +147,7 @@ impl Patterns {
                 at(id, format!("not a pattern: {}", last.trim_start_matches("error: ")))
             }
         })?;
-        self.0.push(regex);
+        self.0.push(Built { regex, text: text.inner().to_owned(), bytes });
         Ok(variable(self.0.len() - 1))
     }
 }

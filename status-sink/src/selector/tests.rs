@@ -242,7 +242,7 @@ fn cel_that_cannot_be_right_is_refused_with_the_place() {
         ("object.status.state ==", "character 27"),
         ("object.status.sate == 'x'", "character 18: status has no \"sate\""),
         ("objekt.status.state == 'x'", "character 5: no variable \"objekt\""),
-        ("object.status.state", "character 18: the expression is a string, not a bool"),
+        ("object.status.state", "character 18: the expression is of type string, not bool"),
         ("object.status.state > 1", "character 25"),
         ("true || 1 + 'a' == 'b'", "character 15"),
         ("now() > 1", "character 8: no function \"now\""),
@@ -266,6 +266,15 @@ fn cel_that_does_not_end_is_refused() {
     check_refused("", &nested, "fieldSelector character 5: the expression may take");
     let doubling = format!("cel:['x']{} == []", ".map(a, a + a)".repeat(60));
     check_refused("", &doubling, "fieldSelector character 5: the expression may take");
+    // Two that are run on each text are more than one evaluation may take.
+    let pattern = "object.status.host.matches('(x{1,50}){1,9}y')";
+    let two = format!("cel:{pattern} || {pattern}");
+    check_refused("", &two, "fieldSelector character 5: the expression may take");
+    check(
+        "",
+        "cel:object.status.host.matches('^h[0-9]+$') && object.status.host.matches('h')",
+        true,
+    );
     let long = format!("cel:{}true", "true && ".repeat(1000));
     check_refused("", &long, "fieldSelector character 2053: the expression has more than 2048");
     let deep = format!("cel:{}object.status.ha", "!".repeat(100));
@@ -322,10 +331,23 @@ fn a_condition_over_old_and_new_is_told_once_per_change() {
 }
 
 #[test]
+fn an_expression_does_not_see_a_text_without_end() {
+    let long = "x".repeat(5000);
+    let vm = Vm { state: Some(long.leak()), ..VM };
+    let sees = |source: &str| compile("", source).unwrap().matches(&vm);
+    assert!(
+        !sees("cel:object.status.state.contains('x')") && !sees("cel:has(object.status.state)")
+    );
+    assert!(sees("cel:object.status.ha"));
+}
+
+#[test]
 fn triggers_that_mean_nothing_are_refused_with_the_place() {
     check_refused("", "state=a@on(status.x)", "fieldSelector character 12: no field");
     check_refused("", "state=a@on()", "fieldSelector character 12: expected the name of a field");
     check_refused("", "state=a@on(host,)", "fieldSelector character 17: expected the name");
+    let old = "cel:old.status.state == 'a'@edge";
+    check_refused("", old, "fieldSelector character 28: `@edge` is not for an expression");
 }
 
 #[test]

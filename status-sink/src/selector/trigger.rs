@@ -70,6 +70,10 @@ impl Trigger {
         matches!(self, Trigger::Every)
     }
 
+    pub(super) fn is_edges(&self) -> bool {
+        matches!(self, Trigger::Edges)
+    }
+
     /// Whether a change that is `edge` to the listener is told.
     pub(super) fn tells<S: Subject>(&self, edge: Edge, old: Option<&S>, new: Option<&S>) -> bool {
         match (self, edge, old, new) {

@@ -2,7 +2,8 @@
 //! `object.metadata.labels['zone']`, `object.status.conditions.Fresh`. Conditions are a list as
 //! well, as in the JSON: `object.status.conditions.exists(c, c.type == 'Fresh')`.
 //!
-//! Nothing is copied: a view looks a member up in the object when the expression asks for it.
+//! Nothing is copied: a view looks a member up in the object when the expression asks for it. A
+//! text that is too long is not there: what an expression costs was measured before it ran.
 
 use std::sync::Arc;
 
@@ -12,6 +13,9 @@ use cel::common::types::{CelBool, CelDouble, CelString, DYN_TYPE, Type};
 use cel::common::value::{CowVal, Val};
 
 use super::{Scalar, Subject};
+
+/// Bytes of a text that an expression sees.
+const TEXT_BYTES_MAX: usize = 4096;
 
 /// A part of an object.
 #[derive(Debug, Clone, Copy)]
@@ -54,20 +58,23 @@ impl<'o> View<'o> {
         'o: 'v,
     {
         let part = |part| Some(Box::new(View { part, ..*self }) as Box<dyn Val + 'v>);
-        let text = |text: &'o str| Box::new(CelString::from(text)) as Box<dyn Val + 'v>;
+        let text = |text: &'o str| -> Option<Box<dyn Val + 'v>> {
+            let fits = text.len() <= TEXT_BYTES_MAX;
+            fits.then(|| Box::new(CelString::from(text)) as Box<dyn Val + 'v>)
+        };
         match (self.part, key) {
             (Part::Whole, "metadata") => part(Part::Metadata),
             (Part::Whole, "status") => part(Part::Status),
             (Part::Metadata, "labels") => part(Part::Labels),
-            (Part::Metadata, "name") => Some(text(self.object.name())),
-            (Part::Metadata, "namespace") => self.object.namespace().map(text),
-            (Part::Labels, key) => self.object.label(key).map(text),
+            (Part::Metadata, "name") => text(self.object.name()),
+            (Part::Metadata, "namespace") => self.object.namespace().and_then(text),
+            (Part::Labels, key) => self.object.label(key).and_then(text),
             (Part::Status, name) => match self.fields.iter().position(|known| **known == *name) {
-                Some(at) => self.object.field(at).map(|value| match value {
+                Some(at) => match self.object.field(at)? {
                     Scalar::Text(value) => text(value),
-                    Scalar::Number(value) => Box::new(CelDouble::from(value)),
-                    Scalar::Bool(value) => Box::new(CelBool::from(value)),
-                }),
+                    Scalar::Number(value) => Some(Box::new(CelDouble::from(value))),
+                    Scalar::Bool(value) => Some(Box::new(CelBool::from(value))),
+                },
                 None if name == "conditions" => {
                     let all = self.object.conditions().into_iter();
                     let all = all.map(|(name, status)| Condition { name, status }).collect();

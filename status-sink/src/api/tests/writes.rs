@@ -257,6 +257,11 @@ async fn conditions_are_the_clients_but_those_that_are_derived() {
     assert_eq!(find(&object, "Busy").as_deref(), Some("False"));
     let object = center.merge(&one(), json!({ "status": { "conditions": [] } })).await.json();
     assert_eq!(find(&object, "Ready"), None);
+    for nothing in [json!({ "status": { "conditions": null } }), json!({ "status": null })] {
+        center.merge(&one(), json!({ "status": { "conditions": [ready("True")] } })).await;
+        let object = center.merge(&one(), nothing).await.json();
+        assert_eq!((find(&object, "Ready"), find(&object, "Busy").is_some()), (None, true));
+    }
     let wrong = json!({ "status": { "conditions": [ready("yes")] } });
     center.merge(&one(), wrong).await.refused(422, "Invalid", "status.conditions[0].status");
 }
