@@ -114,6 +114,21 @@ pub(crate) fn warn_about(ignored: &[String]) {
     }
 }
 
+/// Says once which features have no effect.
+pub(crate) fn warn_of_features(flags: &DaemonFlags) {
+    for name in flags.features() {
+        match name {
+            // What is on anyway, or is about what an agent does not have.
+            "auto-reload-config" | "agent" | "exemplar-storage" | "native-histograms" => {}
+            "extra-scrape-metrics" => tracing::warn!(
+                feature = name,
+                "features have no effect here: set extra_scrape_metrics in the configuration"
+            ),
+            _ => tracing::warn!(feature = name, "features have no effect here"),
+        }
+    }
+}
+
 /// Prints the modules, in the order of the documentation.
 pub(crate) fn list_modules() -> ExitCode {
     for module in forwarder::MODULES {

@@ -245,7 +245,7 @@ impl Tools {
                 warn!(error = %Chain(&error), "SIGHUP does not reload");
             }
         });
-        if flags.auto_reload {
+        if flags.auto_reloads() {
             let interval = flags.auto_reload_interval.to_std();
             chores.spawn(Arc::clone(reloader).reload_on_change(interval));
         }

@@ -15,6 +15,8 @@ mod web_config;
 
 use std::process::ExitCode;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
+
 use cli::{CheckCommand, Command, Parsed};
 use logging::{LogFormat, LogLevel};
 
@@ -31,6 +33,8 @@ fn main() -> ExitCode {
     };
     // One provider for the process; the second of two installations is refused, and there is one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    raise_open_files();
+    let in_json = parsed.cli.command.is_none() && parsed.cli.daemon.log_format == LogFormat::Json;
     let done = match parsed.cli.command {
         Some(Command::Check(CheckCommand::Config(flags))) => return check::configs(&flags),
         Some(Command::Modules) => return cli::list_modules(),
@@ -46,6 +50,11 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        // Who reads the log as JSON reads this line too.
+        Err(error) if in_json => {
+            tracing::error!(error = %kit::Chain(error.as_ref()), "ending");
+            ExitCode::FAILURE
+        }
         Err(error) => {
             eprintln!("rollcall: {}", kit::Chain(error.as_ref()));
             ExitCode::FAILURE
@@ -53,9 +62,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// As many files may be open as the system lets us have: each target's connection is one. Go
+/// programs, such as Prometheus, do the same at their start.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+    let _goes_on_with_what_there_is = setrlimit(Resource::Nofile, raised);
+}
+
 fn run_daemon(Parsed { cli, flags, ignored }: Parsed) -> anyhow::Result<()> {
     logging::start(cli.daemon.log_level, cli.daemon.log_format);
     cli::warn_about(&ignored);
+    cli::warn_of_features(&cli.daemon);
     let on_ready = Box::new(|| ());
     daemon::run(daemon::Options { flags: cli.daemon, flags_text: flags, on_ready })
 }

@@ -174,15 +174,21 @@ impl Server {
 
 impl Connections {
     async fn accept(self: Arc<Self>, listener: TcpListener, stop: Shutdown) {
+        let mut failing = false;
         loop {
             let accepted = tokio::select! {
                 () = stop.requested() => return,
                 accepted = self.accept_one(&listener) => accepted,
             };
             match accepted {
-                Ok((stream, room)) => self.start(stream, room),
+                Ok((stream, room)) => {
+                    failing = false;
+                    self.start(stream, room);
+                }
                 Err(error) => {
-                    warn!(error = %Chain(&error), "accept failed");
+                    if !std::mem::replace(&mut failing, true) {
+                        warn!(error = %Chain(&error), "accept failed, trying again");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

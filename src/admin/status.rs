@@ -129,7 +129,12 @@ async fn runtime_info(State(admin): State<Arc<Admin>>) -> Answer<RuntimeInfo> {
 
 /// What is switched on, by the categories that Prometheus has for it.
 async fn features(State(admin): State<Arc<Admin>>) -> Success<Value> {
-    let auto_reload = admin.flags.contains(&("config.auto-reload".to_owned(), "true".to_owned()));
+    let has = |flag: &str, value: &str| {
+        let values = admin.flags.iter().filter(|(name, _)| name == flag);
+        values.flat_map(|(_, values)| values.split(',')).any(|one| one.trim() == value)
+    };
+    let auto_reload =
+        has("config.auto-reload", "true") || has("enable-feature", "auto-reload-config");
     Success(json!({
         "api": {
             "admin": false,

@@ -68,8 +68,8 @@ pub(crate) struct DaemonFlags {
     #[command(flatten)]
     pub(crate) without_effect: WithoutEffect,
 
-    /// Names of features, separated by commas. None changes anything here: what they turn on in
-    /// Prometheus' scraping side is on, or has its own key in the configuration.
+    /// Names of features, separated by commas. `auto-reload-config` is `--config.auto-reload`; any
+    /// other that would change something is named in a warning.
     #[arg(long = "enable-feature", value_name = "NAMES")]
     pub(crate) enable_feature: Vec<String>,
     /// What to log.
@@ -99,6 +99,9 @@ pub(crate) struct WithoutEffect {
     #[arg(long = "storage.agent.no-lockfile", num_args = 0..=1, require_equals = true,
         default_value_t = false, default_missing_value = "true", hide = true)]
     no_lockfile: bool,
+    #[arg(long = "storage.agent.use-lockfile", num_args = 0..=1, require_equals = true,
+        default_value_t = false, default_missing_value = "true", hide = true)]
+    use_lockfile: bool,
     #[arg(long = "auto-gomaxprocs", num_args = 0..=1, require_equals = true,
         default_value_t = true, default_missing_value = "true", hide = true)]
     auto_gomaxprocs: bool,
@@ -109,13 +112,29 @@ pub(crate) struct WithoutEffect {
     auto_gomemlimit_ratio: Option<f64>,
 }
 
+// === impl DaemonFlags ===
+
+impl DaemonFlags {
+    /// The features that were asked for.
+    pub(super) fn features(&self) -> impl Iterator<Item = &str> {
+        let names = self.enable_feature.iter().flat_map(|names| names.split(','));
+        names.map(str::trim).filter(|name| !name.is_empty())
+    }
+
+    /// Whether the configuration is read again when its files change.
+    pub(crate) fn auto_reloads(&self) -> bool {
+        self.auto_reload || self.features().any(|name| name == "auto-reload-config")
+    }
+}
+
 /// Flags that `--no-…` turns off.
-const SWITCHES: [&str; 8] = [
+const SWITCHES: [&str; 9] = [
     "config.auto-reload",
     "web.enable-lifecycle",
     "agent",
     "storage.agent.wal-compression",
     "storage.agent.no-lockfile",
+    "storage.agent.use-lockfile",
     "auto-gomaxprocs",
     "auto-gomemlimit",
     "scrape.adjust-timestamps",

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 
 /// Flags with a value. Those that start with one of these and a point or a dash count too.
-const WITH_VALUE: [&str; 26] = [
+const WITH_VALUE: [&str; 30] = [
     "storage.tsdb.path",
     "storage.tsdb.retention",
     "storage.tsdb.retention.time",
@@ -17,6 +17,8 @@ const WITH_VALUE: [&str; 26] = [
     "storage.tsdb.head-chunks-write-queue-size",
     "storage.tsdb.samples-per-chunk",
     "storage.tsdb.delayed-compaction.max-percent",
+    "storage.tsdb.delay-compact-file.path",
+    "storage.tsdb.block-reload-interval",
     "storage.remote.read-sample-limit",
     "storage.remote.read-concurrent-limit",
     "storage.remote.read-max-bytes-in-frame",
@@ -31,6 +33,8 @@ const WITH_VALUE: [&str; 26] = [
     "query.max-concurrency",
     "query.max-samples",
     "web.user-assets",
+    "web.local-assets",
+    "web.remote-write-receiver.accepted-protobuf-messages",
 ];
 
 /// More flags with a value: those of the pages we do not have.
@@ -44,12 +48,14 @@ const OF_PAGES: [&str; 6] = [
 ];
 
 /// Flags that are on or off.
-const SWITCHES: [&str; 9] = [
+const SWITCHES: [&str; 11] = [
     "web.enable-admin-api",
     "web.enable-remote-write-receiver",
     "web.enable-otlp-receiver",
     "storage.tsdb.wal-compression",
     "storage.tsdb.no-lockfile",
+    "storage.tsdb.use-lockfile",
+    "storage.tsdb.allow-overlapping-compaction",
     "storage.tsdb.allow-overlapping-blocks",
     "alertmanager.drain-notification-queue-on-shutdown",
     "rules.alert.restore-new-rule-groups",

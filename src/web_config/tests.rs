@@ -69,8 +69,8 @@ fn a_mistake_is_named_with_its_line() {
     );
     check_refused("tls_server_config: {}", "FILE:1: tls_server_config.cert_file: is missing");
     check_refused(
-        "tls_server_config:\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n",
-        "FILE:2: tls_server_config.cipher_suites: not supported by rollcall",
+        "tls_server_config:\n  client_allowed_sans: [a]\n",
+        "FILE:2: tls_server_config.client_allowed_sans: not supported by rollcall",
     );
 }
 

@@ -12,6 +12,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoClientAuth, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use serde::Deserialize;
+use tracing::warn;
 
 /// The section as it stands.
 #[derive(Debug, Default, Deserialize)]
@@ -55,13 +56,15 @@ impl TlsSpec {
     /// Keys are relative to `tls_server_config`.
     pub(super) fn check(self, http2: bool) -> Result<ServerConfig, Invalid> {
         let promises = [
-            ("client_allowed_sans", !self.client_allowed_sans.is_empty()),
             ("cipher_suites", !self.cipher_suites.is_empty()),
             ("curve_preferences", !self.curve_preferences.is_empty()),
             ("prefer_server_cipher_suites", self.prefer_server_cipher_suites == Some(false)),
         ];
-        if let Some((key, _)) = promises.into_iter().find(|(_, given)| *given) {
-            return Err(Invalid::new(key, "not supported by rollcall"));
+        if !self.client_allowed_sans.is_empty() {
+            return Err(Invalid::new("client_allowed_sans", "not supported by rollcall"));
+        }
+        for (key, _) in promises.into_iter().filter(|(_, given)| *given) {
+            warn!(key, "key of tls_server_config has no effect: the TLS library offers safe ones");
         }
         let cert = pem("cert", self.cert.as_str(), &self.cert_file)?;
         let key = pem("key", self.key.reveal(), &self.key_file)?;

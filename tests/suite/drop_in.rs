@@ -204,3 +204,40 @@ async fn a_dumped_configuration_is_the_same_configuration_without_its_secrets() 
     }
     assert_eq!(dumped(&first).await, first);
 }
+
+/// What a service manager gives, and Go programs raise: each target's connection is an open file.
+#[tokio::test]
+async fn it_has_as_many_open_files_as_it_may_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrapper = folder.path().join("limited");
+    let script = format!("#!/bin/sh\nulimit -Sn 256\nexec {} \"$@\"\n", crate::BINARY);
+    std::fs::write(&wrapper, script).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&wrapper, mode).unwrap();
+    let app = testkit::Launch::new(&wrapper).start().await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", app.process().id())).unwrap();
+    app.stop().await;
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert!(words[3] == words[4] && words[3] != "256", "{line}");
+}
+
+#[tokio::test]
+async fn a_feature_that_changes_nothing_here_is_named() {
+    let features = "--enable-feature=auto-reload-config,extra-scrape-metrics,bogus";
+    let app = rollcall().argument(features).start().await;
+    let about = app.json("/api/v1/features").await.to_string();
+    let log = app.log();
+    app.stop_expecting(&["features have no effect"]).await;
+    assert!(about.contains("\"auto_reload_config\":true"), "{about}");
+    assert!(log.contains("feature=bogus") && log.contains("set extra_scrape_metrics"), "{log}");
+    assert!(!log.contains("feature=auto-reload-config"), "{log}");
+}
+
+#[tokio::test]
+async fn who_reads_the_log_as_json_reads_why_it_ends_as_json() {
+    let ended = rollcall().yaml("nonsense: 1").argument("--log.format=json").start_and_fail().await;
+    let last = ended.log().lines().last().unwrap_or_default().to_owned();
+    let line: serde_json::Value = serde_json::from_str(&last).unwrap();
+    assert!(line["error"].as_str().is_some_and(|error| error.contains("nonsense")), "{last}");
+}

@@ -5,7 +5,7 @@ use std::env;
 use std::fs;
 use std::path::Path;
 
-use testkit::{FakeReceiver, config};
+use testkit::{FakeReceiver, FakeTarget, config};
 
 use crate::kinds::FLEET;
 use crate::rollcall;
@@ -14,12 +14,19 @@ const BEGIN: &str = "<!-- begin: metrics -->\n";
 const END: &str = "<!-- end: metrics -->\n";
 /// Families that are there once somebody has asked for something.
 const ASKED_FOR: &str = "prometheus_http_requests_total";
+/// And of those that are there once something was scraped, the last one.
+const OF_A_JOB: &str = "prometheus_target_interval_length_histogram_seconds_count";
 
 #[tokio::test]
 async fn every_metric_is_explained() {
     let receiver = FakeReceiver::accepting().await;
-    let app = rollcall().config(&config().forward_to(&receiver).section(FLEET)).start().await;
-    app.wait_for_metrics("requests are counted", |metrics| metrics.has(ASKED_FOR)).await;
+    let target = FakeTarget::serving("a 1\n").await;
+    let config = config().scrape(&target).forward_to(&receiver).section(FLEET);
+    let app = rollcall().config(&config).start().await;
+    app.wait_for_metrics("requests are counted", |metrics| {
+        metrics.has(ASKED_FOR) && metrics.has(OF_A_JOB)
+    })
+    .await;
     let (_, text) = app.get("/metrics").await;
     app.stop().await;
 

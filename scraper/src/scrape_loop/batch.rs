@@ -13,6 +13,7 @@ use super::{ScrapeLoop, content_type};
 use crate::cache::{PageCounts, PageError, Room, ScrapeTimes};
 use crate::exposition::Format;
 use crate::scrape::{Answer, ScrapeError};
+use crate::target::Target;
 
 /// Why a scrape brought no page, and what the report says about it.
 pub(super) struct Failure {
@@ -151,11 +152,12 @@ impl ScrapeLoop {
 
     /// Tells whoever asks about the target; logs when it begins or ceases to fail.
     fn note(&mut self, failure: Option<Arc<str>>, timestamp_ms: i64, duration: Duration) {
-        let url = &self.assignment.target.url;
+        let Target { url, labels, .. } = &*self.assignment.target;
+        let job = labels.get("job").unwrap_or_default();
         match &failure {
-            Some(error) if !self.memory.failing => warn!(url, %error, "scrape failed"),
-            Some(error) => debug!(url, %error, "scrape failed again"),
-            None if self.memory.failing => info!(url, "scrape succeeds again"),
+            Some(error) if !self.memory.failing => warn!(job, url, %error, "scrape failed"),
+            Some(error) => debug!(job, url, %error, "scrape failed again"),
+            None if self.memory.failing => info!(job, url, "scrape succeeds again"),
             None => {}
         }
         self.memory.failing = failure.is_some();
