@@ -15,8 +15,6 @@ mod web_config;
 
 use std::process::ExitCode;
 
-use rustix::process::{Resource, getrlimit, setrlimit};
-
 use cli::{CheckCommand, Command, Parsed};
 use logging::{LogFormat, LogLevel};
 
@@ -33,7 +31,8 @@ fn main() -> ExitCode {
     };
     // One provider for the process; the second of two installations is refused, and there is one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    raise_open_files();
+    // Each target's connection is one.
+    kit::open_files::raise();
     let in_json = parsed.cli.command.is_none() && parsed.cli.daemon.log_format == LogFormat::Json;
     let done = match parsed.cli.command {
         Some(Command::Check(CheckCommand::Config(flags))) => return check::configs(&flags),
@@ -60,14 +59,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// As many files may be open as the system lets us have: each target's connection is one. Go
-/// programs, such as Prometheus, do the same at their start.
-fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
-    let _goes_on_with_what_there_is = setrlimit(Resource::Nofile, raised);
 }
 
 fn run_daemon(Parsed { cli, flags, ignored }: Parsed) -> anyhow::Result<()> {

@@ -3,8 +3,8 @@
 //!
 //! As there, a change in the file or in a certificate counts from the next connection and request
 //! on. A change that cannot be used is logged, and what was in force stays.
-//! Keys that would promise what we do not do (choice of ciphers, unverified client certificates)
-//! are refused, not ignored.
+//! Keys that would promise what we do not do (unverified client certificates) are refused. A choice
+//! of ciphers is taken with a warning: the library offers none that are weak.
 
 mod passwords;
 mod tls;

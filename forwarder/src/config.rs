@@ -24,7 +24,7 @@ pub use queue::{QueueConfig, QueueSpec};
 pub use remote_write::{MetadataSpec, RemoteWriteSpec};
 
 use crate::block::Encoding;
-use crate::module::{Build, Checked, MetadataPlan, Settings, Wants};
+use crate::module::{Build, Checked, MetadataPlan, OwnFile, Settings, Wants};
 use crate::modules::MODULES;
 
 /// Destinations, the ones of other parts included: routes keep them as a set of bits.
@@ -127,7 +127,7 @@ pub struct DestinationConfig {
     pub(crate) wants: Wants,
     pub(crate) metadata: Option<MetadataPlan>,
     /// Where it writes to, and nobody else.
-    file: Option<PathBuf>,
+    file: Option<OwnFile>,
     pub(crate) build: Build,
     /// Whether it gets what no route takes: as `remote_write` does in Prometheus.
     pub(crate) takes_rest: bool,

@@ -48,6 +48,8 @@ pub(crate) struct Delivery<'d> {
     some_arrived: bool,
     /// How long it waited for its turn where the rate is limited.
     paced: Duration,
+    /// And had waited when it `began`.
+    paced_before: Duration,
 }
 
 /// How it ends.
@@ -115,6 +117,7 @@ impl<'d> Delivery<'d> {
             refusals_left: destination.search_budget.0.load(Ordering::Relaxed),
             some_arrived: false,
             paced: Duration::ZERO,
+            paced_before: Duration::ZERO,
         }
     }
 
@@ -306,7 +309,8 @@ impl<'d> Delivery<'d> {
         }
         self.some_arrived = true;
         self.destination.search_budget.restore();
-        (self.attempt, self.panics, self.began) = (0, 0, Instant::now());
+        self.panics = 0;
+        self.begin_anew();
         self.backoff.reset();
     }
 
@@ -314,7 +318,7 @@ impl<'d> Delivery<'d> {
     fn retry(&mut self, block: &Block, after: Option<Duration>, why: SendError) -> Next {
         let Destination { meters, config, clock, .. } = self.destination;
         meters.failed(&why, clock.unix_ms());
-        if config.delivery.retry_for.is_some_and(|limit| self.began.elapsed() >= limit) {
+        if config.delivery.retry_for.is_some_and(|limit| self.tried_for() >= limit) {
             if config.delivery.dead_letter.is_some() {
                 self.refusals_left = 0; // it is not the samples: no search
                 return Next::Refused(why);
@@ -333,7 +337,7 @@ impl<'d> Delivery<'d> {
         let asked = after.filter(|wait| *wait >= config.queue.backoff_min);
         let wait = asked.unwrap_or_else(|| self.backoff.next_jittered(rand::random()));
         let limit = config.delivery.retry_for;
-        let left = limit.map(|limit| limit.saturating_sub(self.began.elapsed()));
+        let left = limit.map(|limit| limit.saturating_sub(self.tried_for()));
         let wait = left.map_or(wait, |left| wait.min(left)); // then it is tried a last time
         meters.waiting_until(Instant::now() + wait);
         self.again(block, wait)
@@ -389,8 +393,17 @@ impl<'d> Delivery<'d> {
                 );
             }
         }
-        (self.attempt, self.began) = (0, Instant::now());
+        self.begin_anew();
         Piece::Done
+    }
+
+    /// How long the piece has been tried, its turns apart.
+    fn tried_for(&self) -> Duration {
+        self.began.elapsed().saturating_sub(self.paced - self.paced_before)
+    }
+
+    fn begin_anew(&mut self) {
+        (self.attempt, self.began, self.paced_before) = (0, Instant::now(), self.paced);
     }
 
     fn drop_damaged(&self, spoilt: &Spoilt) -> Piece {

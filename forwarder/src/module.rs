@@ -191,7 +191,16 @@ pub struct Checked {
     /// Metadata in requests of its own: how often and how much, if the module sends such.
     pub metadata: Option<MetadataPlan>,
     /// The file that nobody else may write to, if there is one.
-    pub file: Option<PathBuf>,
+    pub file: Option<OwnFile>,
+}
+
+/// A file that a module writes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnFile {
+    /// Which.
+    pub path: PathBuf,
+    /// Files that are set aside beside it at most: `path.1`, `path.2.gz` … 0: none ever.
+    pub set_aside_max: usize,
 }
 
 /// Has the module send, whatever bugs it has; `None` if it panicked.

@@ -9,6 +9,7 @@ mod clock;
 pub mod config;
 pub mod http;
 pub mod metrics;
+pub mod open_files;
 mod outlet;
 mod shutdown;
 

@@ -76,7 +76,7 @@ pub struct DiskSpec {
     pub write_interval: config::Duration,
     /// Bytes on disk at most; then the oldest are dropped. Default 8GB.
     pub max_size: Size,
-    /// Samples that are older are dropped from disk. 0, the default: none is too old.
+    /// Samples that are older are not kept any more, nor sent. 0, the default: none is too old.
     pub max_age: config::Duration,
     /// Bytes of the file system that are left to others. Default 512MB.
     pub min_free_size: Size,

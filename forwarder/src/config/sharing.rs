@@ -8,6 +8,7 @@ use std::path::Path;
 use model::Rule;
 
 use super::{Config, DestinationConfig};
+use crate::module::OwnFile;
 use kit::config::Invalid;
 
 impl Config {
@@ -52,18 +53,17 @@ impl Config {
     /// Two cannot write to one file: each cuts off what it has not written whole. From a device
     /// nothing can be cut off.
     pub(super) fn check_files(&self, keys: &[String]) -> Result<(), Invalid> {
-        let mut taken: Vec<(&Path, &str)> = Vec::new();
+        let mut taken: Vec<(OwnFile, &str)> = Vec::new();
         for (one, key) in self.destinations.iter().zip(keys) {
-            let dead_letters = one.delivery.dead_letter.as_ref().map(|file| &*file.path);
-            let files =
-                [(one.file.as_deref(), "path"), (dead_letters, "delivery.dead_letter.path")];
+            let letters = one.delivery.dead_letter.as_ref().map(|file| file.path.clone());
+            let letters = letters.map(|path| OwnFile { path, set_aside_max: 0 });
+            let files = [(one.file.clone(), "path"), (letters, "delivery.dead_letter.path")];
             for (file, last) in files {
-                let Some(file) = file.filter(|file| !file.starts_with("/dev")) else { continue };
-                let meet = |known: &Path| {
-                    known == file || is_set_aside_of(known, file) || is_set_aside_of(file, known)
+                let Some(file) = file.filter(|file| !file.path.starts_with("/dev")) else {
+                    continue;
                 };
-                if let Some((_, other)) = taken.iter().find(|(known, _)| meet(known)) {
-                    let (file, one) = (file.display(), &one.name);
+                if let Some((_, other)) = taken.iter().find(|(known, _)| meet(known, &file)) {
+                    let (file, one) = (file.path.display(), &one.name);
                     let message = format!(
                         "{file} is written to by {other} and by {one}: each needs a file of its \
                          own, also for dead letters and for what is set aside"
@@ -113,15 +113,18 @@ impl Config {
     }
 }
 
-/// Whether a file has the name of one that is set aside when `base` is full: `base.1`,
-/// `base.2.gz`, `base.packing`.
-fn is_set_aside_of(file: &Path, base: &Path) -> bool {
-    let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
-    let (file, base) = (bytes(file), bytes(base));
-    let Some(rest) = file.strip_prefix(&*base).and_then(|rest| rest.strip_prefix(b".")) else {
-        return false;
-    };
-    let number = [&b".gz"[..], b".zst"].iter().find_map(|ending| rest.strip_suffix(*ending));
-    let number = number.unwrap_or(rest);
-    rest == b"packing" || (!number.is_empty() && number.iter().all(u8::is_ascii_digit))
+/// Whether two write to one file: their own, or one that either sets aside (`path.1`, `path.2.gz`,
+/// `path.packing`).
+fn meet(one: &OwnFile, other: &OwnFile) -> bool {
+    one.path == other.path || sets_aside(one, &other.path) || sets_aside(other, &one.path)
+}
+
+fn sets_aside(base: &OwnFile, file: &Path) -> bool {
+    let (file, path) = (file.as_os_str().as_encoded_bytes(), base.path.as_os_str());
+    let rest = file.strip_prefix(path.as_encoded_bytes()).and_then(|it| it.strip_prefix(b"."));
+    let Some(rest) = rest.and_then(|rest| std::str::from_utf8(rest).ok()) else { return false };
+    let number = [".gz", ".zst"].iter().find_map(|ending| rest.strip_suffix(ending));
+    let number = number.unwrap_or(rest).parse::<usize>();
+    let is_one = number.is_ok_and(|number| (1..=base.set_aside_max).contains(&number));
+    is_one || (base.set_aside_max > 0 && rest == "packing")
 }

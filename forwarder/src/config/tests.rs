@@ -185,8 +185,11 @@ fn a_file_is_for_one_destination_alone() {
     both(file("a", "y", letters), file("b", "z", letters), &to_letters);
     let own = "[0].delivery.dead_letter.path: x is written to by a and by a";
     both(file("a", "x", letters), file("b", "y", ""), own);
-    both(file("a", "x", ""), file("b", "x.2.gz", ""), &format!("[1].path: x.2.gz {written}"));
-    both(file("a", "x.packing", ""), file("b", "x", ""), &b_too);
+    let turns = ", max_size: 1MB, max_files: 2";
+    both(file("a", "x", ""), file("b", "x.2.gz", ""), "");
+    both(file("a", "x", turns), file("b", "x.3", letters.replace('x', "x.4").as_str()), "");
+    both(file("a", "x", turns), file("b", "x.2.gz", ""), &format!("[1].path: x.2.gz {written}"));
+    both(file("a", "x.packing", ""), file("b", "x", turns), &b_too);
 }
 
 #[test]

@@ -14,8 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
-use kit::Clock;
 use kit::config::{Invalid, yaml::Section};
+use kit::{Clock, open_files};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -175,6 +175,7 @@ impl Exec {
         command.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::inherit());
         command.kill_on_drop(true); // when there is no time to let it go
         let mut child = command.spawn()?;
+        open_files::restore_for(child.id());
         let lines = || LinesCodec::new_with_max_length(ANSWER_BYTES_MAX);
         let answers = child.stdout.take().map(|stdout| FramedRead::new(stdout, lines()));
         Ok(Fed { child: Some(child), leaving: self.leaving.clone(), answers })
@@ -239,15 +240,19 @@ impl Fed {
 impl Drop for Fed {
     fn drop(&mut self) {
         if let (Some(child), Ok(runtime)) = (self.child.take(), Handle::try_current()) {
-            self.leaving.spawn_on(let_go(child), &runtime);
+            self.leaving.spawn_on(let_go(child, self.answers.take()), &runtime);
         }
     }
 }
 
-/// Ends a child's input, and the child if it does not.
-async fn let_go(mut child: Child) {
+/// Ends a child's input, and the child if it does not. What it says until then goes nowhere, but
+/// it may say it.
+async fn let_go(mut child: Child, answers: Option<FramedRead<ChildStdout, LinesCodec>>) {
     drop(child.stdin.take());
     if tokio::time::timeout(ENDED_WITHIN, child.wait()).await.is_err() {
-        let _ended_meanwhile = child.kill().await;
+        let _ended_meanwhile = child.start_kill();
+        // One that hangs in the kernel is not waited for.
+        let _reaped = tokio::time::timeout(ENDED_WITHIN, child.wait()).await;
     }
+    drop(answers);
 }

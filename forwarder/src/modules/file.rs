@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 
 use crate::block::{Compression, Encoding, Format};
 use crate::config::QueueConfig;
-use crate::module::{Checked, Module, ModuleKind, Parcel, SendError, Verdict};
+use crate::module::{Checked, Module, ModuleKind, OwnFile, Parcel, SendError, Verdict};
 use crate::modules::packing::Packing;
 use rotation::Rotation;
 
@@ -80,7 +80,9 @@ fn check(section: &Section, _: &QueueConfig, folder: &Path) -> Result<Checked, I
         let (path, rotation, writing) = (path.clone(), rotation.clone(), Mutex::new(()));
         Ok(Box::new(AppendToFile { path, rotation, writing }))
     };
-    let (file, settings) = (PathBuf::from(&spec.path), Arc::new(spec));
+    let set_aside_max = if spec.max_size.is_zero() { 0 } else { files_max };
+    let file = OwnFile { path: PathBuf::from(&spec.path), set_aside_max };
+    let settings = Arc::new(spec);
     let checked = Checked::new(settings, Arc::new(build), Encoding::JsonLines);
     Ok(Checked { file: Some(file), ..checked })
 }

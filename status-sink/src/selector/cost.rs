@@ -16,8 +16,8 @@ const FIELD_BYTES: u64 = 64;
 
 /// Steps of running a regular expression once.
 const REGEX_STEPS: u64 = 500;
-/// What a large one takes for each byte of a text: a step for so many bytes that it has built.
-const REGEX_BYTES_A_STEP: u64 = 100;
+/// A long one takes a step for so much of its length, for each byte of a text.
+const REGEX_LENGTH_A_STEP: u64 = 3;
 
 /// Functions and operators whose value is a truth, whatever they are given.
 const TRUTHS: &[&str] = &[
@@ -82,8 +82,8 @@ fn call_cost<'e>(call: &'e CallExpr, scope: &mut Scope<'e>) -> Cost {
     let all = sum(arguments.map(|argument| &argument.expr), scope);
     let extra = match call.args.last().map(|pattern| &pattern.expr) {
         Some(Expr::Literal(LiteralValue::String(text))) if call.func_name == "matches" => {
-            let built_bytes = scope.patterns.built_bytes(text.inner()) as u64;
-            REGEX_STEPS.max(FIELD_BYTES * built_bytes / REGEX_BYTES_A_STEP)
+            let length = scope.patterns.length(text.inner());
+            REGEX_STEPS.max(FIELD_BYTES.saturating_mul(length) / REGEX_LENGTH_A_STEP)
         }
         _ => 0,
     };

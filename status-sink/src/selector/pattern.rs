@@ -10,6 +10,7 @@ use cel::common::traits::Container;
 use cel::common::types::{CelString, DYN_TYPE, Type};
 use cel::common::value::Val;
 use regex::{Regex, RegexBuilder};
+use regex_syntax::hir::{Hir, HirKind};
 
 use super::SelectorError;
 
@@ -22,9 +23,6 @@ const PATTERNS_MAX: usize = 8;
 /// Bytes of a pattern that is built: what it takes to build and to run it grows with them.
 const BUILT_BYTES_MAX: usize = 64 * 1024;
 
-/// Bytes up to which a pattern that is built runs as fast as any.
-const FAST_BYTES: usize = 4 * 1024;
-
 /// The patterns of one expression, by their numbers.
 #[derive(Debug, Default)]
 pub(super) struct Patterns(Vec<Built>);
@@ -34,8 +32,8 @@ pub(super) struct Patterns(Vec<Built>);
 struct Built {
     regex: Regex,
     text: String,
-    /// Bytes that it takes when it is built, from above.
-    bytes: usize,
+    /// Its length when its repetitions are written out: a text takes that long for each byte.
+    length: u64,
 }
 
 /// One pattern, as a value: the texts that it matches are in it.
@@ -64,10 +62,9 @@ impl Patterns {
         patterns.map(|(number, built)| (variable(number), Pattern(&built.regex)))
     }
 
-    /// How many bytes this pattern takes that was built, from above; 0 if it is a small one.
-    pub(super) fn built_bytes(&self, text: &str) -> usize {
-        let built = self.0.iter().find(|built| built.text == text).map_or(0, |built| built.bytes);
-        if built > FAST_BYTES { built } else { 0 }
+    /// How long this pattern is when its repetitions are written out.
+    pub(super) fn length(&self, text: &str) -> u64 {
+        self.0.iter().find(|built| built.text == text).map_or(0, |built| built.length)
     }
 
     fn visit(&mut self, part: &mut IdedExpr, at: At<'_>) -> Result<(), SelectorError> {
@@ -128,14 +125,7 @@ impl Patterns {
             return Err(at(id, format!("more than {PATTERNS_MAX} patterns")));
         }
         let mut builder = RegexBuilder::new(text.inner());
-        builder.dfa_size_limit(BUILT_BYTES_MAX);
-        let mut bytes = FAST_BYTES;
-        let built = loop {
-            match builder.size_limit(bytes).build() {
-                Err(regex::Error::CompiledTooBig(_)) if bytes < BUILT_BYTES_MAX => bytes *= 2,
-                built => break built,
-            }
-        };
+        let built = builder.size_limit(BUILT_BYTES_MAX).dfa_size_limit(BUILT_BYTES_MAX).build();
         let regex = built.map_err(|error| match error {
             regex::Error::CompiledTooBig(_) => at(
                 id,
@@ -147,8 +137,23 @@ impl Patterns {
                 at(id, format!("not a pattern: {}", last.trim_start_matches("error: ")))
             }
         })?;
-        self.0.push(Built { regex, text: text.inner().to_owned(), bytes });
+        let length = regex_syntax::parse(text.inner()).map_or(0, |parsed| length(&parsed));
+        self.0.push(Built { regex, text: text.inner().to_owned(), length });
         Ok(variable(self.0.len() - 1))
+    }
+}
+
+fn length(pattern: &Hir) -> u64 {
+    match pattern.kind() {
+        HirKind::Empty | HirKind::Look(_) => 0,
+        HirKind::Literal(literal) => literal.0.len() as u64,
+        HirKind::Class(_) => 1,
+        HirKind::Repetition(it) => {
+            let times = it.max.unwrap_or(it.min.saturating_add(1)).max(1);
+            length(&it.sub).saturating_mul(times.into())
+        }
+        HirKind::Capture(it) => length(&it.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().map(length).sum(),
     }
 }
 

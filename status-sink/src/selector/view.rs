@@ -77,6 +77,7 @@ impl<'o> View<'o> {
                 },
                 None if name == "conditions" => {
                     let all = self.object.conditions().into_iter();
+                    let all = all.filter(|(name, _)| name.len() <= TEXT_BYTES_MAX);
                     let all = all.map(|(name, status)| Condition { name, status }).collect();
                     Some(Box::new(Conditions(all)))
                 }
