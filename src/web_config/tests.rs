@@ -72,6 +72,11 @@ fn a_mistake_is_named_with_its_line() {
         "tls_server_config:\n  client_allowed_sans: [a]\n",
         "FILE:2: tls_server_config.client_allowed_sans: not supported by rollcall",
     );
+    // A choice of ciphers is none: what is wrong here is that there is no certificate.
+    check_refused(
+        "tls_server_config:\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n",
+        "FILE:1: tls_server_config.cert_file: is missing",
+    );
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl TlsSpec {
     /// # Errors
     /// Keys are relative to `tls_server_config`.
     pub(super) fn check(self, http2: bool) -> Result<ServerConfig, Invalid> {
-        let promises = [
+        let choices = [
             ("cipher_suites", !self.cipher_suites.is_empty()),
             ("curve_preferences", !self.curve_preferences.is_empty()),
             ("prefer_server_cipher_suites", self.prefer_server_cipher_suites == Some(false)),
@@ -63,7 +63,7 @@ impl TlsSpec {
         if !self.client_allowed_sans.is_empty() {
             return Err(Invalid::new("client_allowed_sans", "not supported by rollcall"));
         }
-        for (key, _) in promises.into_iter().filter(|(_, given)| *given) {
+        for (key, _) in choices.into_iter().filter(|(_, given)| *given) {
             warn!(key, "key of tls_server_config has no effect: the TLS library offers safe ones");
         }
         let cert = pem("cert", self.cert.as_str(), &self.cert_file)?;

@@ -205,7 +205,8 @@ async fn a_dumped_configuration_is_the_same_configuration_without_its_secrets() 
     assert_eq!(dumped(&first).await, first);
 }
 
-/// What a service manager gives, and Go programs raise: each target's connection is an open file.
+/// What a service manager gives, and Go programs raise: each target's connection is an open file. A
+/// child of module `exec` is not told of it.
 #[tokio::test]
 async fn it_has_as_many_open_files_as_it_may_have() {
     let folder = tempfile::tempdir().unwrap();
@@ -214,7 +215,23 @@ async fn it_has_as_many_open_files_as_it_may_have() {
     std::fs::write(&wrapper, script).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&wrapper, mode).unwrap();
-    let app = testkit::Launch::new(&wrapper).start().await;
+    let target = FakeTarget::serving("a 1\n").await;
+    let child =
+        "until [ $(ulimit -Sn) = 256 ]; do sleep 0.05; done; : > as-before; cat > /dev/null";
+    let config = testkit::config().scrape(&target).section(&format!(
+        "
+        forwarders: [{{ name: child, module: exec, command: [sh, -c, '{child}'] }}]
+        data_types: [{{ name: all, match: ['{{__name__!=\"\"}}'] }}]
+        routes: [{{ data_types: [all], to: [child] }}]
+        "
+    ));
+    let launch = testkit::Launch::new(&wrapper).config(&config);
+    let as_before = launch.folder().join("as-before");
+    let app = launch.start().await;
+    wait_until("the child has the limit that there was", DEADLINE, || async {
+        if as_before.exists() { Ok(()) } else { Err(app.log()) }
+    })
+    .await;
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", app.process().id())).unwrap();
     app.stop().await;
     let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();

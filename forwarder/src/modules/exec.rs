@@ -117,18 +117,14 @@ impl Module for Exec {
 impl Exec {
     /// What the child made of a block.
     fn judge(&self, answer: &str) -> Verdict {
-        match answer.split_once(' ').map_or(answer, |(word, _)| word) {
-            "ok" => Verdict::DELIVERED,
-            "refuse" => Verdict::Refused { why: self.failed(io::Error::other(answer.to_owned())) },
-            "retry" => {
-                let why = self.failed(io::Error::other(answer.to_owned()));
-                Verdict::Retry { after: None, why }
-            }
-            _ => {
-                let why = format!("the answer is none of ok, retry and refuse: {answer:?}");
-                Verdict::Retry { after: None, why: self.failed(io::Error::other(why)) }
-            }
-        }
+        let failed = |why: String| self.failed(io::Error::other(why));
+        let why = match answer.split_once(' ').map_or(answer, |(word, _)| word) {
+            "ok" => return Verdict::DELIVERED,
+            "refuse" => return Verdict::Refused { why: failed(answer.to_owned()) },
+            "retry" => failed(answer.to_owned()),
+            _ => failed(format!("the answer is none of ok, retry and refuse: {answer:?}")),
+        };
+        Verdict::Retry { after: None, why }
     }
 
     fn failed(&self, source: io::Error) -> SendError {

@@ -144,20 +144,18 @@ fn unique(kinds: &[Kind], new: &Kind) -> Result<(), Invalid> {
             );
             return Err(Invalid::new("plural", message));
         }
-        let of = |names: &Names| {
-            let own = [names.plural.to_string(), names.singular.to_string()];
-            own.into_iter().chain(names.short.iter().map(ToString::to_string)).collect::<Vec<_>>()
+        let is_of = |names: &Names, name: &str| {
+            let own = [&names.plural, &names.singular].into_iter().chain(&names.short);
+            own.into_iter().any(|known| **known == *name)
         };
-        let known = of(&kind.names);
-        if let Some(name) = new.names.short.iter().find(|name| known.contains(&name.to_string())) {
+        if let Some(name) = new.names.short.iter().find(|name| is_of(&kind.names, name)) {
             let message = format!("{name:?} is a name of {} already", kind.name());
             return Err(Invalid::new("short_names", message));
         }
-        if let Some(name) =
-            kind.names.short.iter().find(|name| of(&new.names).contains(&name.to_string()))
-        {
+        if let Some(name) = kind.names.short.iter().find(|name| is_of(&new.names, name)) {
+            let key = if **name == *new.names.plural { "plural" } else { "singular" };
             let message = format!("{name:?} is a short name of {} already", kind.name());
-            return Err(Invalid::new("plural", message));
+            return Err(Invalid::new(key, message));
         }
     }
     Ok(())

@@ -47,6 +47,21 @@ fn a_kind_says_what_is_wrong_with_it() {
 }
 
 #[test]
+fn a_name_is_that_of_one_kind() {
+    let two = |one: &str, other: &str, want: &[&str]| {
+        check(&format!("kind: Host, {one} }}, {{ {other}"), want);
+    };
+    let short = "short_names: [ho]";
+    two(short, "kind: Thing, short_names: [th]", &["ok"]);
+    let taken = ["kinds[1].short_names", "is a name of Host already"];
+    two(short, "kind: Thing, short_names: [hosts]", &taken);
+    two(short, "kind: Thing, short_names: [host]", &taken);
+    two(short, "kind: Thing, short_names: [ho]", &taken);
+    two("short_names: [thing]", "kind: Thing", &["kinds[1].singular", "a short name of Host"]);
+    two("short_names: [things]", "kind: Thing", &["kinds[1].plural", "a short name of Host"]);
+}
+
+#[test]
 fn only_who_is_fed_by_others_waits_for_them() {
     let warm_up = |yaml: &str, is_fed| {
         let spec: Spec = kit::config::yaml::from_str("test.yml", yaml).unwrap();
