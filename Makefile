@@ -16,7 +16,7 @@ help:    ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 run: compiler ## Build, then start everything with a simulated fleet, on loopback
-	$(CARGO) run --release --locked -- demo
+	$(CARGO) run --release --locked -p rollcall -- demo
 
 test: tools fmt lint ## Install what tests need if it is missing, then prove everything
 	$(CARGO) test --workspace --locked

@@ -163,6 +163,16 @@ fn nothing_in_the_tree_points_outside_it() {
     nothing_in(&wrong);
 }
 
+/// There is more than one program here: cargo refuses to guess which one is meant.
+#[test]
+fn what_the_makefile_runs_says_of_which_package_it_is() {
+    let makefile = read(&top().join("Makefile"));
+    let runs = makefile.lines().filter(|line| line.contains("$(CARGO) run"));
+    let (named, unnamed): (Vec<&str>, Vec<&str>) = runs.partition(|line| line.contains(" -p "));
+    assert!(named.len() >= 3, "{named:?}");
+    nothing_in(&unnamed);
+}
+
 /// Fails with one thing a line.
 #[track_caller]
 fn nothing_in<T: std::fmt::Debug>(wrong: &[T]) {
