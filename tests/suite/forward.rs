@@ -1,10 +1,11 @@
 //! Destinations: what is scraped arrives, or is counted with the reason why it did not.
 
 mod faults; // kills, receivers and disks that misbehave
+mod kafka; // module kafka and brokers
 mod modules; // each module against the real thing
 mod otlp; // OTLP as a receiver reads it
 mod page; // docs/forwarders.md
-mod servers; // NATS, Redis, a broker of Kafka's protocol
+mod servers; // NATS, Redis
 mod stores; // InfluxDB, VictoriaMetrics, ClickHouse, an OpenTelemetry collector
 mod trouble; // modules whose receivers refuse, stall or are not what they seem
 

@@ -162,14 +162,12 @@ impl Module for Kafka {
     fn send<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Verdict> {
         Box::pin(async {
             let producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let failed = match self.is_json {
-                true => self.produce_lines(&producer, &parcel.bytes).await,
-                false => {
-                    let produced = self.produce(&producer, None, &parcel.bytes).await;
-                    produced.err().map(|error| (parcel.counts, error)).into_iter().collect()
+            tokio::select! {
+                failed = self.produce_all(&producer, parcel) => {
+                    self.judge(parcel, failed, &producer.trouble)
                 }
-            };
-            self.judge(parcel, failed, &producer.trouble)
+                () = producer.lost() => self.start_again(&producer),
+            }
         })
     }
 }
@@ -204,6 +202,17 @@ impl Kafka {
         Verdict::Delivered { not_written, remark: Some(error.to_string()) }
     }
 
+    /// What becomes of a parcel whose producer was lost meanwhile.
+    fn start_again(&self, lost: &Producing) -> Verdict {
+        self.replace_if_lost();
+        let source = KafkaError::Global(RDKafkaErrorCode::Fatal);
+        let why = match lost.trouble.get() {
+            Some(trouble) => self.unsent(NoWay { trouble, source }),
+            None => self.unsent(source),
+        };
+        Verdict::Retry { after: None, why }
+    }
+
     fn unsent(&self, error: impl std::error::Error + Send + Sync + 'static) -> SendError {
         SendError::Send { endpoint: self.endpoint(), source: Box::new(error) }
     }
@@ -219,6 +228,19 @@ impl Kafka {
             }
             Err(error) => error!(brokers = %self.brokers, %error, "making a Kafka producer failed"),
         }
+    }
+
+    /// Produces all messages of a parcel; what failed, and what it counts.
+    async fn produce_all(
+        &self,
+        producer: &Producing,
+        parcel: &Parcel,
+    ) -> Vec<(Counts, KafkaError)> {
+        if self.is_json {
+            return self.produce_lines(producer, &parcel.bytes).await;
+        }
+        let produced = self.produce(producer, None, &parcel.bytes).await;
+        produced.err().map(|error| (parcel.counts, error)).into_iter().collect()
     }
 
     /// Produces a message a line, in their order; what failed, and what it counts.

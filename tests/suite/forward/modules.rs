@@ -2,17 +2,12 @@
 //! scraped is read back from there, every scrape once and in order.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::Message as _;
-use rdkafka::mocking::MockCluster;
-use rdkafka::{Offset, TopicPartitionList};
 use testkit::{Config, DEADLINE, FakeTarget, Reply, Rollcall, config, wait_until};
 
 use super::counting_target;
 use super::otlp::{numbers_of_points, traces_of_exemplars};
-use super::servers::{Kafka, Nats, Redis};
+use super::servers::{Nats, Redis};
 use super::stores::{ClickHouse, Collector, Influx, Victoria};
 use crate::rollcall;
 
@@ -127,90 +122,6 @@ async fn redis_can_be_reached_over_tls() {
     target.wait_for_requests(4).await;
     app.stop().await;
     check(&numbers(&redis.entries("samples").await), 3);
-}
-
-/// Keys and payloads.
-type Messages = Vec<(Vec<u8>, Vec<u8>)>;
-
-/// What a client of Kafka is told about its brokers.
-pub(super) type Options = Vec<(&'static str, String)>;
-
-/// The first messages of a topic.
-pub(super) fn consume(servers: &str, options: &Options, n: usize) -> Messages {
-    let mut config = rdkafka::ClientConfig::new();
-    config
-        .set("bootstrap.servers", servers)
-        .set("group.id", "test")
-        .extend(options.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-    let consumer: BaseConsumer = config.create().unwrap();
-    let mut all = TopicPartitionList::new();
-    all.add_partition_offset("samples", 0, Offset::Beginning).unwrap();
-    consumer.assign(&all).unwrap();
-    let mut messages = Vec::new();
-    let began = std::time::Instant::now();
-    while messages.len() < n && began.elapsed() < DEADLINE {
-        // A connection may fail before another is made: what counts is what arrives.
-        let Some(Ok(message)) = consumer.poll(Duration::from_millis(200)) else { continue };
-        let of = |bytes: Option<&[u8]>| bytes.unwrap_or_default().to_vec();
-        messages.push((of(message.key()), of(message.payload())));
-    }
-    messages
-}
-
-/// The keys of a destination at the topic `samples` of these brokers.
-pub(super) fn kafka_keys(servers: &str, options: &[(&str, String)]) -> String {
-    let options = options.iter().map(|(name, value)| format!("{name}: '{value}'"));
-    let options = options.collect::<Vec<_>>().join(", ");
-    let indent = " ".repeat(12);
-    format!("brokers: [{servers:?}]\n{indent}topic: samples\n{indent}options: {{ {options} }}")
-}
-
-/// Sends to the topic `samples` of these brokers until some scrapes have arrived; what did.
-async fn through_kafka(servers: String, options: Options) -> Messages {
-    let target = counting_target().await;
-    let compressed = [("compression.type", "zstd".to_owned())];
-    let keys = kafka_keys(&servers, &[&compressed[..], &options].concat());
-    let app = start(&target, "kafka", &keys).await;
-    target.wait_for_requests(5).await;
-    app.wait_for_metrics("some arrived", |metrics| {
-        metrics.sum("rollcall_forward_delivered_samples_total", &[]) >= 28.0
-    })
-    .await;
-    app.stop().await;
-    tokio::task::spawn_blocking(move || consume(&servers, &options, 28)).await.unwrap()
-}
-
-/// Every message is a sample, and its key the sample's series.
-fn check_messages(messages: &[(Vec<u8>, Vec<u8>)]) {
-    let mut lines = Vec::new();
-    for (key, payload) in messages {
-        let line: serde_json::Value = serde_json::from_slice(payload).unwrap();
-        let key: serde_json::Value = serde_json::from_slice(key).unwrap();
-        assert_eq!(key, line["labels"]);
-        lines.extend_from_slice(payload);
-        lines.push(b'\n');
-    }
-    check(&numbers(&lines), 4);
-}
-
-#[tokio::test]
-async fn kafka_has_a_message_for_every_sample_with_its_series_as_the_key() {
-    let broker = Kafka::start().await;
-    check_messages(&through_kafka(broker.address.clone(), Vec::new()).await);
-}
-
-#[tokio::test]
-async fn kafka_can_be_reached_over_tls_by_whom_scram_lets_in() {
-    let broker = Kafka::guarded().await;
-    check_messages(&through_kafka(broker.address.clone(), broker.options.clone()).await);
-}
-
-/// Tansu is one broker; librdkafka's fake has replicas.
-#[tokio::test]
-async fn a_cluster_of_kafka_acknowledges_with_all_its_replicas() {
-    let cluster = MockCluster::new(2).unwrap();
-    cluster.create_topic("samples", 1, 2).unwrap();
-    check_messages(&through_kafka(cluster.bootstrap_servers(), Vec::new()).await);
 }
 
 /// An endpoint that keeps what is posted to it; the second request is refused for a while.

@@ -27,19 +27,9 @@ pub(super) struct Redis {
     _folder: TempDir,
 }
 
-/// Tansu, a broker that speaks Kafka's protocol, with a topic `samples` of one partition.
-pub(super) struct Kafka {
-    /// `host:port`.
-    pub(super) address: String,
-    /// What clients must be told beside that.
-    pub(super) options: Vec<(&'static str, String)>,
-    _process: Process,
-    _folder: TempDir,
-}
-
 /// Puts a certificate for `localhost`, its key and its authority there: `cert.pem`, `key.pem`,
 /// `authority.pem`.
-fn write_identity(folder: &Path) {
+pub(super) fn write_identity(folder: &Path) {
     let mut params = rcgen::CertificateParams::new(vec!["authority".to_owned()]).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     // OpenSSL takes a certificate that has its authority's name for one that signed itself.
@@ -55,7 +45,7 @@ fn write_identity(folder: &Path) {
 }
 
 /// Takes TLS off what comes, and hands it on, until the test ends.
-fn start_tls_front(listener: TcpListener, folder: &Path, to: SocketAddr) {
+pub(super) fn start_tls_front(listener: TcpListener, folder: &Path, to: SocketAddr) {
     let certificate = CertificateDer::from_pem_file(folder.join("cert.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_file(folder.join("key.pem")).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -72,65 +62,6 @@ fn start_tls_front(listener: TcpListener, folder: &Path, to: SocketAddr) {
             });
         }
     });
-}
-
-// === impl Kafka ===
-
-impl Kafka {
-    pub(super) async fn start() -> Kafka {
-        let (folder, address) = (tempfile::tempdir().unwrap(), free_address());
-        let process = Kafka::broker(&folder, address, &address.to_string(), &[]);
-        Kafka::run(&process, address, &["topic", "create", "samples", "--partitions", "1"]).await;
-        let (address, options) = (address.to_string(), Vec::new());
-        Kafka { address, options, _process: process, _folder: folder }
-    }
-
-    /// One behind TLS that lets in nobody but user `u` with the password `p@ss`, by SCRAM.
-    pub(super) async fn guarded() -> Kafka {
-        let kafka = Kafka::start().await;
-        let open = kafka.address.parse().unwrap();
-        Kafka::run(&kafka._process, open, &["user", "create", "u", "p@ss"]).await;
-        let (Kafka { _folder: folder, .. }, inner) = (kafka, free_address());
-        write_identity(folder.path());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("localhost:{}", listener.local_addr().unwrap().port());
-        start_tls_front(listener, folder.path(), inner);
-        let process = Kafka::broker(&folder, inner, &address, &["--authentication"]);
-        let connect = || async { TcpStream::connect(inner).await.map_err(|_| process.log()) };
-        wait_until("tansu listens again", DEADLINE, connect).await;
-        let options = vec![
-            ("security.protocol", "SASL_SSL".to_owned()),
-            ("sasl.mechanism", "SCRAM-SHA-512".to_owned()),
-            ("sasl.username", "u".to_owned()),
-            ("sasl.password", "p@ss".to_owned()),
-            ("ssl.ca.location", folder.path().join("authority.pem").display().to_string()),
-        ];
-        Kafka { address, options, _process: process, _folder: folder }
-    }
-
-    fn broker(folder: &TempDir, address: SocketAddr, public: &str, more: &[&str]) -> Process {
-        let mut command = Command::new(crate::tool("tansu"));
-        // It looks for its files where it was started.
-        command.current_dir(folder.path()).args([
-            "broker",
-            "--storage-engine",
-            "sqlite://tansu.db",
-        ]);
-        command.args(["--listener-url", &format!("tcp://{address}")]);
-        command.args(["--advertised-listener-url", &format!("tcp://{public}")]).args(more);
-        Process::start("tansu", command, &folder.path().join("log"))
-    }
-
-    /// Runs an administrator's command until the broker takes it.
-    async fn run(process: &Process, address: SocketAddr, arguments: &[&str]) {
-        let url = format!("tcp://{address}");
-        wait_until("tansu does as it is told", DEADLINE, || async {
-            let mut command = Command::new(crate::tool("tansu"));
-            let output = command.args(arguments).args(["--broker", &url]).output().await.unwrap();
-            if output.status.success() { Ok(()) } else { Err(process.log()) }
-        })
-        .await;
-    }
 }
 
 // === impl Nats ===

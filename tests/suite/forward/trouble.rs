@@ -1,17 +1,15 @@
 //! Modules in trouble: what can never arrive is dropped and counted, once; what may arrive another
 //! time is tried again until it does.
 
-use rdkafka::mocking::MockCluster;
-use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use testkit::{DEADLINE, FakeTarget, Reply, Rollcall, wait_until};
 
-use super::modules::{check, consume, kafka_keys, numbers, sending, start, start_child};
-use super::servers::{Kafka, Nats, Redis};
+use super::modules::{check, numbers, sending, start, start_child};
+use super::servers::{Nats, Redis};
 use super::{balanced, counting_target};
 use crate::rollcall;
 
 /// Waits until samples were dropped for this reason; how many.
-async fn dropped(app: &Rollcall, reason: &str) -> f64 {
+pub(super) async fn dropped(app: &Rollcall, reason: &str) -> f64 {
     let name = "rollcall_forward_dropped_samples_total";
     let of = [("destination", "there"), ("reason", reason)];
     app.wait_for_metrics(reason, |metrics| metrics.sum(name, &of) > 0.0).await;
@@ -73,60 +71,6 @@ async fn a_redis_that_stalls_is_not_asked_twice() {
     check(&numbers(&redis.entries("samples").await), 4);
 }
 
-/// The keys of a destination that sends no message of more than a thousand bytes.
-fn small_messages(servers: &str) -> String {
-    kafka_keys(servers, &[("message.max.bytes", "1000".to_owned())])
-}
-
-#[tokio::test]
-async fn one_message_too_large_for_kafka_takes_no_other_with_it() {
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic("samples", 1, 1).unwrap();
-    let long = "x".repeat(1500);
-    let target = FakeTarget::answering(move |_, nth| {
-        Reply::from(format!("n {nth}\nlarge{{text=\"{long}\"}} 1\n"))
-    })
-    .await;
-    let app = start(&target, "kafka", &small_messages(&cluster.bootstrap_servers())).await;
-    target.wait_for_requests(4).await;
-    app.wait_for_metrics("some arrived", |metrics| {
-        metrics.sum("rollcall_forward_delivered_samples_total", &[]) >= 18.0
-    })
-    .await;
-    // Of each page the large one, and no other.
-    dropped(&app, "not_written").await;
-    let metrics = app.metrics().await;
-    let of = [("destination", "there"), ("reason", "not_written")];
-    let n_large = metrics.sum("rollcall_forward_dropped_samples_total", &of);
-    let (delivered, _, all_dropped) = balanced(&metrics, "there");
-    assert_eq!(all_dropped, n_large);
-    assert!((6.0 * n_large - delivered).abs() <= 6.0, "{delivered} delivered, {n_large} large");
-    app.stop_expecting(&["there"]).await;
-    let servers = cluster.bootstrap_servers();
-    let messages =
-        tokio::task::spawn_blocking(move || consume(&servers, &Vec::new(), 18)).await.unwrap();
-    let lines: Vec<u8> =
-        messages.into_iter().flat_map(|(_, line)| [line, b"\n".to_vec()].concat()).collect();
-    check(&numbers(&lines), 3);
-}
-
-/// Without the right to be idempotent a producer is lost for ever; the next one may have it.
-#[tokio::test]
-async fn a_kafka_producer_that_can_not_go_on_is_replaced() {
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic("samples", 1, 1).unwrap();
-    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
-    cluster.request_errors(RDKafkaApiKey::InitProducerId, &[denied]);
-    let target = counting_target().await;
-    let app = start(&target, "kafka", &small_messages(&cluster.bootstrap_servers())).await;
-    app.wait_for_metrics("some arrived", |metrics| {
-        metrics.sum("rollcall_forward_delivered_samples_total", &[]) >= 18.0
-    })
-    .await;
-    let stopped = app.stop_expecting(&["there", "librdkafka", "Kafka producer"]).await;
-    assert!(stopped.log().contains("another one begins"), "{}", stopped.log());
-}
-
 #[tokio::test]
 async fn a_child_that_does_not_end_is_not_left_behind() {
     let target = counting_target().await;
@@ -146,24 +90,6 @@ async fn a_child_that_does_not_end_is_not_left_behind() {
         if child.exists() { Err("it is there".to_owned()) } else { Ok(()) }
     })
     .await;
-}
-
-#[tokio::test]
-async fn whom_kafka_does_not_let_in_is_told_why() {
-    let (target, broker) = (counting_target().await, Kafka::guarded().await);
-    let mut options = broker.options.clone();
-    let password = options.iter_mut().find(|(name, _)| *name == "sasl.password").unwrap();
-    password.1 = "wrong".to_owned();
-    options.push(("message.timeout.ms", "1000".to_owned()));
-    let app = start(&target, "kafka", &kafka_keys(&broker.address, &options)).await;
-    wait_until("the broker's reason is shown", DEADLINE, || async {
-        let view = app.json("/api/v1/forwarders").await["data"]["destinations"][0].clone();
-        let said = view["lastError"]["message"].as_str().unwrap_or_default().to_owned();
-        if said.contains("SASL authentication error") { Ok(()) } else { Err(view.to_string()) }
-    })
-    .await;
-    let killed = app.kill().await;
-    assert!(!killed.log().contains("wrong"), "{}", killed.log());
 }
 
 #[tokio::test]

@@ -1,13 +1,13 @@
 //! A producer of the client library, and what it says of its connections.
 
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
-use rdkafka::producer::FutureProducer;
+use rdkafka::producer::{FutureProducer, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
+use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 /// A producer, which takes its time to end: not on a thread that serves.
@@ -16,10 +16,10 @@ pub(super) struct Producing {
     pub(super) trouble: Trouble,
 }
 
-/// What the client library said last about its connections, since something arrived: of a message
-/// for which there was no way it says only that it took too long.
+/// What the client library said last about itself and its connections, since something arrived: of
+/// a message for which there was no way it says only that it took too long.
 #[derive(Clone, Default)]
-pub(super) struct Trouble(Arc<Mutex<Option<String>>>);
+pub(super) struct Trouble(watch::Sender<Option<String>>);
 
 // === impl Producing ===
 
@@ -28,6 +28,13 @@ impl Producing {
         let trouble = Trouble::default();
         let producer = Some(config.create_with_context(trouble.clone())?);
         Ok(Producing { producer, trouble })
+    }
+
+    /// Waits until it can never be used again. The library fails what it holds then, but for a
+    /// message that was on its way in: that one would wait for its timeout, which is minutes.
+    pub(super) async fn lost(&self) {
+        let mut trouble = self.trouble.0.subscribe();
+        while self.client().fatal_error().is_none() && trouble.changed().await.is_ok() {}
     }
 }
 
@@ -50,11 +57,11 @@ impl Drop for Producing {
 
 impl Trouble {
     pub(super) fn set(&self, said: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = said;
+        self.0.send_replace(said);
     }
 
     pub(super) fn get(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.borrow().clone()
     }
 }
 
