@@ -37,7 +37,7 @@ pub const EVENTS_MAX_DEFAULT: usize = 8192;
 
 /// Objects of one kind. Far above any fleet; keeps a label that should not be in a name
 /// template from filling the memory. When it bites:
-/// `rollcall_status_refused_objects_total{reason="too_many"}`.
+/// `rollcall_status_refused_objects_total`.
 pub const OBJECTS_MAX_DEFAULT: usize = 2_000_000;
 
 /// Listeners at a time, over all kinds: ten times what one process has been measured with.

@@ -23,6 +23,8 @@ pub(crate) struct Metrics {
     events: [Counter; Cause::ALL.len()],
     /// Objects that were refused because there were too many of their kind.
     pub(crate) refused_objects: Counter,
+    /// Series of which no object came, for want of a name.
+    pub(crate) unnamed_series: Counter,
     /// Batches that were taken.
     pub(crate) batches: Counter,
     /// Of those, the ones that said nothing new.
@@ -77,6 +79,7 @@ impl Metrics {
             events: Cause::ALL
                 .map(|cause| events.get_or_create(&CauseLabel { cause: cause.word() }).clone()),
             refused_objects: Counter::default(),
+            unnamed_series: Counter::default(),
             batches: Counter::default(),
             quiet_batches: Counter::default(),
             requests: Family::default(),
@@ -95,6 +98,9 @@ impl Metrics {
                 "Objects that were not made because there were too many of their kind",
                 this.refused_objects.clone(),
             );
+            let help = "Series that a kind reads and whose labels give no name of 1 to 253 bytes, \
+                        when they begin";
+            registry.register("unnamed_series", help, this.unnamed_series.clone());
             registry.register("batches", "Batches that were taken", this.batches.clone());
             registry.register(
                 "quiet_batches",

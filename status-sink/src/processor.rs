@@ -177,7 +177,9 @@ impl Plan {
                 continue;
             }
             let selection = selected.get(at).unwrap_or(&nothing);
-            self.roles[place(samples.role)].read(samples, selection, &self.rules, batch.sent);
+            let side = &mut self.roles[place(samples.role)];
+            side.read(samples, selection, &self.rules, batch.sent);
+            self.center.metrics.unnamed_series.inc_by(side.block.take_unnamed());
         }
         // Only now: what ends in one block may begin again in the next.
         self.roles.iter_mut().for_each(|side| side.list(batch.sent));

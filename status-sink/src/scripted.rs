@@ -22,7 +22,7 @@ use crate::processor::Processor;
 use crate::store::{Center, Expect, Reader, WriteError, Writer, Written};
 use crate::value::Value;
 
-/// Virtual machines and hosts, as `design.md` has them.
+/// Virtual machines and the hosts that they run on.
 pub(crate) const KINDS: &str = r#"
 kinds:
   - kind: VirtualMachine

@@ -25,7 +25,7 @@ pub struct DeliverySpec {
     /// Where blocks wait: `memory`, the default, or `disk`, from where a restart goes on.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub durability: String,
-    /// The queue on disk.
+    /// The queue on disk. Refused where nothing is said of `durability`.
     #[serde(skip_serializing_if = "is_default")]
     pub disk: DiskSpec,
     /// `oldest_first`, the default: the samples of a series arrive in their order. `newest_first`:
@@ -205,8 +205,12 @@ impl DeliverySpec {
             best_effort,
             max_samples_per_second,
         } = self;
+        let is_said = !is_default(&disk);
         let disk = disk.check().map_err(|invalid| invalid.under("disk"))?;
         let disk = match durability.as_str() {
+            "" if is_said => {
+                return Err(Invalid::new("disk", "of no effect without durability: disk"));
+            }
             "" | "memory" => None,
             "disk" => Some(disk),
             other => {

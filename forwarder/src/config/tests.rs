@@ -132,6 +132,9 @@ fn delivery_says_what_it_does_not_know() {
         check(&text, &want);
     };
     delivery("durability: disk, disk: { path: q, fsync: always, max_size: 1GB }", "ok");
+    // Who writes the one means the other; who wants it off says so.
+    delivery("disk: { path: q }", "disk: of no effect without durability: disk");
+    delivery("durability: memory, disk: { path: q }", "ok");
     delivery("durability: tape", "durability: unknown durability \"tape\", known: memory, disk");
     let want = "disk.fsync: unknown fsync \"often\", known: always, interval, never";
     delivery("disk: { fsync: often }", want);

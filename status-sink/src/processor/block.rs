@@ -32,6 +32,8 @@ pub(super) struct Block {
     last: Vec<f64>,
     /// Objects with a series that was not there before.
     fresh: Vec<u32>,
+    /// Series that were not there before and would mean something, had their object a name.
+    n_unnamed: u64,
 }
 
 /// Something that changed: what a series says of an object, or no longer says.
@@ -98,6 +100,11 @@ impl Block {
     /// Objects with a series that was not there before, once.
     pub(super) fn take_fresh(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.fresh)
+    }
+
+    /// How many series that were not there before have no object for want of a name, once.
+    pub(super) fn take_unnamed(&mut self) -> u64 {
+        std::mem::take(&mut self.n_unnamed)
     }
 
     /// The layout, if there is one.

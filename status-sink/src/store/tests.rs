@@ -213,6 +213,20 @@ fn objects_of_one_kind_are_no_more_than_allowed() {
 }
 
 #[test]
+fn a_series_without_a_name_for_its_object_is_counted_when_it_begins() {
+    let mut script = Scripted::new();
+    let long = "x".repeat(254);
+    let page = format!(
+        "hci_vm_power{{vmid=1}} 1\nhci_vm_power{{}} 1\nhci_vm_power{{vmid={long}}} 1\nother{{}} 1"
+    );
+    script.scrape("h1", &page);
+    script.wait(5.0);
+    script.scrape("h1", &page);
+    assert_eq!(script.center.metrics.unnamed_series.get(), 2);
+    assert_eq!(script.show(VM, "1"), "power=on host=h1 hostUp=true");
+}
+
+#[test]
 fn a_reload_that_changes_nothing_of_a_kind_leaves_its_objects_and_versions() {
     let mut script = Scripted::new();
     let page = "hci_vm_state{vmid=1,state=running} 1";

@@ -103,6 +103,7 @@ impl<'r> Reading<'r> {
             let Some(template) = &kind.key else { continue };
             self.path.clear();
             if !fill_key(template, label, &mut self.path) {
+                self.block.n_unnamed += 1;
                 continue;
             }
             let object = self.roster.number(of.kind, &self.path, self.sent);
@@ -160,7 +161,7 @@ impl<'r> Reading<'r> {
     }
 }
 
-/// Appends `name` or `namespace/name`. False if a label is missing.
+/// Appends `name` or `namespace/name`. False if a label is missing, or a part becomes too long.
 fn fill_key<'l>(
     template: &KeyTemplate,
     label: impl Fn(&str) -> Option<&'l str>,
