@@ -12,13 +12,16 @@ use crate::process::Process;
 use crate::samples::LabelSet;
 use crate::wait::{DEADLINE, wait_until};
 
+/// The configuration, in its folder.
+const FILE: &str = "prometheus.yml";
+
 /// A running Prometheus. Killed when dropped.
 #[derive(Debug)]
 pub struct Prometheus {
     process: Process,
     address: SocketAddr,
     client: reqwest::Client,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 // === impl Prometheus ===
@@ -57,7 +60,7 @@ impl Prometheus {
         storage: impl Fn(&Path) -> String,
     ) -> Prometheus {
         let folder = tempfile::tempdir().expect("create a temporary folder");
-        let path = folder.path().join("prometheus.yml");
+        let path = folder.path().join(FILE);
         std::fs::write(&path, yaml).expect("write the configuration");
         let address = free_address();
         let mut command = Command::new("prometheus");
@@ -70,7 +73,13 @@ impl Prometheus {
         let log = folder.path().join("prometheus.log");
         let mut process = Process::start("prometheus", command, &log);
         process.answers(&format!("http://{address}/-/ready"), DEADLINE).await;
-        Prometheus { process, address, client: reqwest::Client::new(), _folder: folder }
+        Prometheus { process, address, client: reqwest::Client::new(), folder }
+    }
+
+    /// Gives it another configuration, and tells it; that it has taken it is for others to see.
+    pub async fn reload(&self, yaml: &str) {
+        std::fs::write(self.folder.path().join(FILE), yaml).expect("write the configuration");
+        self.process.signal("HUP").await;
     }
 
     /// Where it takes remote write.

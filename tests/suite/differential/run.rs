@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use testkit::{FakeReceiver, FakeTarget, Prometheus, Reply, Request, wait_until};
+use testkit::{Config, DEADLINE, FakeReceiver, FakeTarget, Prometheus, Reply, Request, wait_until};
 
 use super::case::{Case, Want};
 use super::transcript::{Transcript, transcripts};
 
 /// Scrapes are this far apart: enough for two agents and all their targets on two busy cores.
 const INTERVAL: &str = "2s";
+
+/// A job of no case.
+pub(super) const WAKING: &str = "waking";
 
 /// How long a run may take.
 const RUN_WITHIN: Duration = Duration::from_secs(120);
@@ -33,10 +36,14 @@ pub(super) async fn run(agent: Agent, cases: &[Case], base_ms: i64) -> Vec<Trans
     let yaml = stage.yaml(agent, cases);
     match agent {
         Agent::Prometheus => {
+            // Of what it scrapes before its sender has begun it sends nothing.
+            let first = stage.waking_yaml(cases);
             let prometheus = match is_native(cases) {
-                true => Prometheus::agent_with_histograms(&yaml).await,
-                false => Prometheus::agent(&yaml).await,
+                true => Prometheus::agent_with_histograms(&first).await,
+                false => Prometheus::agent(&first).await,
             };
+            stage.wait_for_sender(&prometheus).await;
+            prometheus.reload(&yaml).await;
             stage.wait(agent, cases, &|| prometheus.log()).await;
         }
         Agent::Rollcall => {
@@ -66,9 +73,31 @@ impl Stage {
         Stage { target, receiver, base_ms }
     }
 
+    /// A configuration that sends as that of the cases does, and has one job that is none of them.
+    fn waking_yaml(&self, cases: &[Case]) -> String {
+        let job =
+            testkit::job(WAKING).target(&self.target.address()).with("scrape_interval: 100ms");
+        self.sending(Stage::config().job(job), cases).yaml()
+    }
+
+    /// Waits until something of that job arrives.
+    async fn wait_for_sender(&self, prometheus: &Prometheus) {
+        wait_until("the sender of Prometheus has begun", DEADLINE, || async {
+            match self.receiver.samples(&[("job", WAKING)]).is_empty() {
+                true => Err(prometheus.log()),
+                false => Ok(()),
+            }
+        })
+        .await;
+    }
+
+    fn config() -> Config {
+        testkit::config().global(&format!("scrape_interval: {INTERVAL}"))
+    }
+
     /// The configuration: a job for each case that the agent can load.
     fn yaml(&self, agent: Agent, cases: &[Case]) -> String {
-        let mut config = testkit::config().global(&format!("scrape_interval: {INTERVAL}"));
+        let mut config = Stage::config();
         for (at, case) in cases.iter().enumerate() {
             if !loads(agent, case) {
                 continue;
@@ -85,6 +114,10 @@ impl Stage {
             let ours = if agent == Agent::Rollcall { case.ours.as_str() } else { "" };
             config = config.job(job.with(ours));
         }
+        self.sending(config, cases).yaml()
+    }
+
+    fn sending(&self, config: Config, cases: &[Case]) -> Config {
         let url = self.receiver.url();
         let queue = "{ batch_send_deadline: 200ms, max_shards: 1 }";
         let more = match is_native(cases) {
@@ -92,7 +125,7 @@ impl Stage {
             false => "",
         };
         let send = format!("url: {url}\nqueue_config: {queue}\n{more}");
-        config.remote_write(&send).yaml()
+        config.remote_write(&send)
     }
 
     /// Waits until every case that is scraped was scraped often enough.

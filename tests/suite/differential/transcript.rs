@@ -9,6 +9,7 @@ use std::sync::Arc;
 use testkit::{Exemplar, FakeReceiver, FakeTarget, Histogram, LabelSet, Request, Sample, show};
 
 use super::case::Case;
+use super::run::WAKING;
 
 /// The transcript of one case.
 pub(super) type Transcript = String;
@@ -41,7 +42,8 @@ pub(super) fn transcripts(
     let requests = target.requests();
     let address = target.address();
     let mut samples: Vec<Vec<Sample>> = cases.iter().map(|_| Vec::new()).collect();
-    for sample in receiver.samples(&[]) {
+    let of_cases = |sample: &Sample| sample.labels.get("job").is_none_or(|job| job != WAKING);
+    for sample in receiver.samples(&[]).into_iter().filter(of_cases) {
         let case = sample.labels.get("case").and_then(|case| case.parse::<usize>().ok());
         let case = case.unwrap_or_else(|| panic!("a sample of no case: {sample:?}"));
         samples[case].push(sample);
