@@ -276,9 +276,8 @@ fn external_url(flags: &DaemonFlags, addresses: &[SocketAddr]) -> anyhow::Result
 }
 
 fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = name.trim();
-    if name.is_empty() { "localhost" } else { name }.to_owned()
+    let name = kit::host_name();
+    if name.is_empty() { "localhost".to_owned() } else { name }
 }
 
 /// The path that all paths start with: empty, or with a slash in front and none behind.

@@ -100,7 +100,7 @@ pub(crate) struct Load {
     pub(crate) bytes: u64,
     /// The bytes of those that are in memory.
     pub(crate) memory_bytes: u64,
-    /// Since when the oldest waits.
+    /// For how long the oldest has waited.
     pub(crate) oldest: Option<Duration>,
 }
 

@@ -7,10 +7,10 @@
 pub(crate) mod by_line;
 pub(crate) mod classic;
 pub(crate) mod native;
-pub(crate) mod negotiate;
 pub(crate) mod number;
 pub(crate) mod openmetrics;
 pub(crate) mod protobuf;
+pub(crate) mod protocol;
 pub(crate) mod text;
 
 use std::borrow::Cow;

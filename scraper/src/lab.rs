@@ -14,7 +14,6 @@ use crate::sample_rules::{HistogramRules, SampleRules};
 /// What targets share.
 #[derive(Debug, Clone)]
 pub struct Lab {
-    symbols: Arc<Symbols>,
     shared: Arc<Shared>,
 }
 
@@ -42,8 +41,7 @@ impl Lab {
     /// No pages read yet.
     #[expect(clippy::new_without_default, reason = "a default lab would hide that it interns")]
     pub fn new() -> Lab {
-        let symbols = Symbols::new();
-        Lab { shared: Shared::new(Arc::clone(&symbols)), symbols }
+        Lab { shared: Shared::new(Symbols::new()) }
     }
 
     /// A target with these labels.
@@ -60,11 +58,6 @@ impl Lab {
         rules.histograms = HistogramRules { native: true, ..HistogramRules::default() };
         let cache = PageCache::new(&self.shared, Arc::new(rules));
         Reader { cache, room: Room::default(), out: Vec::new(), now_ms: 1_700_000_000_000 }
-    }
-
-    /// Bytes of interned label pairs.
-    pub fn symbol_bytes(&self) -> usize {
-        self.symbols.memory_bytes()
     }
 }
 
@@ -99,11 +92,6 @@ impl Reader {
     /// Bytes that this target costs, without what it shares.
     pub fn memory_bytes(&self) -> usize {
         self.cache.memory_bytes()
-    }
-
-    /// Bytes of the layout alone.
-    pub fn layout_bytes(&self) -> usize {
-        self.cache.layout().map_or(0, |layout| layout.memory_bytes())
     }
 }
 

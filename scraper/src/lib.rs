@@ -84,7 +84,7 @@ impl Scraper {
         let first_round = TaskTracker::new();
         let manager = Manager::new(Start {
             context: Arc::clone(&context),
-            host: host_name(),
+            host: kit::host_name(),
             configs: configured,
             snapshots: Arc::clone(&snapshots),
             first_round: first_round.token(),
@@ -135,12 +135,6 @@ async fn telling_of_a_panic(owner: impl Future<Output = ()>, tells: watch::Sende
         error!("scraping hit a bug and has ended");
         tells.send_replace(true);
     }
-}
-
-/// The name by which this host differs from its replicas.
-fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use tracing::error;
 
 use crate::cache::PageCache;
 use crate::context::Context;
-use crate::exposition::negotiate::ScrapeProtocol;
+use crate::exposition::protocol::ScrapeProtocol;
 use crate::failure_log::FailureLog;
 use crate::metrics::IntervalLabel;
 use crate::sample_rules::SampleRules;

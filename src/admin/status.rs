@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Admin;
-use super::answer::{Answer, Failure, Success};
+use super::answer::{Answer, Success};
 use super::targets::time_text;
 
 /// The version of the Kubernetes API whose conventions the status center follows.
@@ -106,14 +106,11 @@ async fn flags(State(admin): State<Arc<Admin>>) -> Success<BTreeMap<String, Stri
 
 async fn runtime_info(State(admin): State<Arc<Admin>>) -> Answer<RuntimeInfo> {
     let time = |ms| time_text(Some(ms));
-    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    let hostname =
-        hostname.map_err(|error| Failure::Internal(format!("ask host name: {error}")))?;
     let reloaded = admin.reloader.last();
     Ok(Success(RuntimeInfo {
         start_time: time(admin.started_ms),
         cwd: std::env::current_dir().unwrap_or_default().display().to_string(),
-        hostname: hostname.trim_end().to_owned(),
+        hostname: kit::host_name(),
         server_time: time(admin.clock.unix_ms()),
         reload_config_success: reloaded.succeeded,
         last_config_time: time(reloaded.succeeded_ms / 1000 * 1000),

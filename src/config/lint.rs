@@ -21,12 +21,12 @@ pub(super) fn lint(
     let mut unfed: BTreeSet<(&str, &str)> = BTreeSet::new();
     // A center that scrapes nothing is fed over HTTP, and needs no routes.
     let is_fed_by_others = scraper.jobs.is_empty();
-    for (kind, metric) in status.metrics().filter(|_| !is_fed_by_others) {
+    for (at, kind, metric) in status.metrics().filter(|_| !is_fed_by_others) {
         if !forwarder.may_reach(STATUS_DESTINATION, metric) && unfed.insert((kind, metric)) {
             let message = format!(
                 "no route brings {metric:?} to {STATUS_DESTINATION:?}, but {kind} needs it"
             );
-            found.push(Invalid::new("status", message));
+            found.push(Invalid::new(format!("status.kinds[{at}]"), message));
         }
     }
     for job in &scraper.jobs {

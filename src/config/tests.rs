@@ -106,7 +106,7 @@ fn what_was_perhaps_not_meant_is_told_on_demand() {
         ),
         &[
             "2: data_types[0]: no route names the data type \"a\"",
-            "1: status: no route brings \"vm_up\" to \"status\", but Vm needs it",
+            "1: status.kinds[0]: no route brings \"vm_up\" to \"status\", but Vm needs it",
         ],
     );
     linted(

@@ -233,10 +233,11 @@ impl Spec {
 // === impl Config ===
 
 impl Config {
-    /// The names of the metrics that the fields of kind after kind come from: `(kind, metric)`,
-    /// so that a check can warn when no route brings one here.
-    pub fn metrics(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.kinds.iter().flat_map(|kind| kind.metrics().map(|metric| (kind.name(), metric)))
+    /// The names of the metrics that the fields of kind after kind come from: `(place of the kind
+    /// in the file, kind, metric)`, so that a check can warn when no route brings one here.
+    pub fn metrics(&self) -> impl Iterator<Item = (usize, &str, &str)> {
+        let kinds = self.kinds.iter().enumerate();
+        kinds.flat_map(|(at, kind)| kind.metrics().map(move |metric| (at, kind.name(), metric)))
     }
 
     /// How long readers wait after a start, at least: those who feed us by remote write cannot be

@@ -31,8 +31,12 @@ const MISTAKES: &[Mistake] = &[
         &["timeout"],
     ),
     Mistake("a job without a name", "scrape_configs: [{ metrics_path: /x }]\n", &["job_name"]),
-    Mistake("an empty entry", "scrape_configs: [null]\n", &["scrape"]),
-    Mistake("two jobs of a name", "scrape_configs: [{ job_name: a }, { job_name: a }]\n", &["a"]),
+    Mistake("an empty entry", "scrape_configs: [null]\n", &["scrape_configs[0]"]),
+    Mistake(
+        "two jobs of a name",
+        "scrape_configs: [{ job_name: a }, { job_name: a }]\n",
+        &["scrape_configs[1].job_name", "\"a\""],
+    ),
     Mistake(
         "a target with a path",
         "scrape_configs:\n  - job_name: j\n    static_configs: [{ targets: ['http://x/y'] }]\n",
@@ -67,7 +71,7 @@ const MISTAKES: &[Mistake] = &[
     Mistake(
         "two destinations of a name",
         "remote_write: [{ name: a, url: 'http://x/' }, { name: a, url: 'http://y/' }]\n",
-        &["a"],
+        &["remote_write[1].name", "\"a\""],
     ),
     Mistake(
         "a queue of nothing",
@@ -107,7 +111,7 @@ const MISTAKES: &[Mistake] = &[
     Mistake(
         "a field from nowhere",
         "status: { kinds: [{ kind: Vm, name: '{a}', fields: { m: { metric: m }, x: { from_label: y } } }] }\n",
-        &["x"],
+        &["fields.x.from_label"],
     ),
     Mistake(
         "a field of an unknown type",
@@ -117,12 +121,12 @@ const MISTAKES: &[Mistake] = &[
     Mistake(
         "an index on no field",
         "status: { kinds: [{ kind: Vm, name: '{a}', fields: { x: { metric: m } }, index: [y] }] }\n",
-        &["y"],
+        &["index[0]", "there are: x"],
     ),
     Mistake(
         "a column of no field",
         "status: { kinds: [{ kind: Vm, name: '{a}', fields: { x: { metric: m } }, columns: [y] }] }\n",
-        &["y"],
+        &["columns[0]", "there are: x"],
     ),
     Mistake(
         "a mirror of no kind",
@@ -190,4 +194,16 @@ fn every_file_that_ships_is_accepted() {
         let output = check_config(&folder, path.to_str().unwrap());
         assert!(output.status.success(), "{}: {output:?}", path.display());
     }
+}
+
+/// One is what the demo scrapes, the other is fed by remote write: of the same fleet.
+#[test]
+fn the_files_for_the_simulated_fleet_have_the_same_kinds() {
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    let kinds = |file: &str| {
+        let text = std::fs::read_to_string(configs.join(file)).unwrap();
+        let (_, kinds) = text.split_once("\nstatus:\n").unwrap();
+        kinds.to_owned()
+    };
+    assert_eq!(kinds("rollcall.yml"), kinds("status-center.yml"));
 }

@@ -10,6 +10,7 @@ mod differential; // Prometheus and rollcall on the same targets, case by case
 mod drop_in; // one prometheus.yml of a real exporter, through both
 mod fleet; // what happens to a simulated fleet reaches listeners
 mod forward; // destinations: delivered, waiting, or dropped and counted
+mod keys; // every key and flag stands where a user looks for it
 mod kinds; // the kinds and routes that the stories use
 mod kubectl; // the real kubectl
 mod pages; // pages of docs/ that say what the program says

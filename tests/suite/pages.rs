@@ -5,7 +5,8 @@ use std::env;
 use std::fs;
 use std::path::Path;
 
-use testkit::{FakeReceiver, FakeTarget, config};
+use serde_json::Value;
+use testkit::{FakeReceiver, FakeTarget, config, job};
 
 use crate::kinds::FLEET;
 use crate::rollcall;
@@ -14,21 +15,34 @@ const BEGIN: &str = "<!-- begin: metrics -->\n";
 const END: &str = "<!-- end: metrics -->\n";
 /// Families that are there once somebody has asked for something.
 const ASKED_FOR: &str = "prometheus_http_requests_total";
-/// And of those that are there once something was scraped, the last one.
+/// And of those that are there once something was scraped, or found, the last ones.
 const OF_A_JOB: &str = "prometheus_target_interval_length_histogram_seconds_count";
+const OF_A_REFRESH: &str = "prometheus_sd_refresh_duration_histogram_seconds_count";
+const OF_A_FILE: &str = "prometheus_sd_file_mtime_seconds";
 
 #[tokio::test]
 async fn every_metric_is_explained() {
     let receiver = FakeReceiver::accepting().await;
     let target = FakeTarget::serving("a 1\n").await;
-    let config = config().scrape(&target).forward_to(&receiver).section(FLEET);
-    let app = rollcall().config(&config).start().await;
-    app.wait_for_metrics("requests are counted", |metrics| {
-        metrics.has(ASKED_FOR) && metrics.has(OF_A_JOB)
+    // A family with labels shows when it has counted something.
+    let service = FakeTarget::serving("no targets").await;
+    let found = format!(
+        "file_sd_configs: [{{ files: [targets.json] }}]\nhttp_sd_configs: [{{ url: 'http://{}/' }}]",
+        service.address()
+    );
+    let config = config().scrape(&target).job(job("found").with(&found));
+    let launch = rollcall().config(&config.forward_to(&receiver).section(FLEET));
+    std::fs::write(launch.folder().join("targets.json"), "[]").unwrap();
+    let app = launch.start().await;
+    let (refused, _) = app.send("POST", "/api/v1/write", "text/plain", &Value::Null).await;
+    assert_eq!(refused, 415);
+    app.names("/apis/status.rollcall/v1/hosts").await;
+    app.wait_for_metrics("requests and refreshes are counted", |metrics| {
+        [ASKED_FOR, OF_A_JOB, OF_A_REFRESH, OF_A_FILE].iter().all(|name| metrics.has(name))
     })
     .await;
     let (_, text) = app.get("/metrics").await;
-    app.stop().await;
+    app.stop_expecting(&["found"]).await;
 
     let page_file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
     let page = fs::read_to_string(&page_file).unwrap();

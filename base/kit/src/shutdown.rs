@@ -38,11 +38,6 @@ impl Shutdown {
         self.0.cancelled().await;
     }
 
-    /// Whether it must stop already.
-    pub fn is_requested(&self) -> bool {
-        self.0.is_cancelled()
-    }
-
     /// For what must stop with this, or earlier on its own.
     pub fn child(&self) -> (Stopper, Shutdown) {
         Stopper::of(self.0.child_token())

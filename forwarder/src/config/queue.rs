@@ -37,7 +37,8 @@ pub struct QueueSpec {
     pub min_backoff: config::Duration,
     /// Longest wait after a failure. Default 5s.
     pub max_backoff: config::Duration,
-    /// Whether a receiver that answers 429 is asked again. Default false: the block is dropped.
+    /// Whether a receiver of `remote_write` that answers 429 is asked again. Default false: the
+    /// block is dropped. Other modules always ask again.
     pub retry_on_http_429: bool,
     /// Samples that are older are not sent any more. 0, the default: none is too old.
     #[serde(skip_serializing_if = "is_default")]

@@ -7,8 +7,9 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
+use super::web::unsent;
 use crate::block::Counts;
-use crate::module::Parcel;
+use crate::module::{Parcel, Verdict};
 
 /// Bodies kept for retries: shards that wait at the same time. Of more the oldest goes, and is made
 /// again: it may be of a block that was given up.
@@ -29,9 +30,34 @@ pub(super) struct Bodies(Mutex<VecDeque<(Bytes, Body)>>);
 // === impl Bodies ===
 
 impl Bodies {
+    /// Delivers a parcel: `make` makes a body of its bytes, `send` sends it to `url` and judges.
+    pub(super) async fn deliver<F: Future<Output = Verdict>>(
+        &self,
+        parcel: &Parcel,
+        url: &str,
+        make: impl FnOnce(Bytes) -> io::Result<Body> + Send + 'static,
+        send: impl FnOnce(Body) -> F,
+    ) -> Verdict {
+        let body = match self.of(parcel, make).await {
+            Ok(body) => body,
+            Err(source) => return Verdict::Refused { why: unsent(url, source) },
+        };
+        let not_written = body.not_sent;
+        let verdict = if !not_written.is_empty() && not_written == parcel.counts {
+            // Nothing is left to send.
+            Verdict::Delivered { not_written, remark: None }
+        } else {
+            send(body).await
+        };
+        if !matches!(verdict, Verdict::Retry { .. }) {
+            self.forget(parcel);
+        }
+        verdict
+    }
+
     /// The body for a parcel: the one that was made for its first try, or a new one, which `make`
     /// makes of the parcel's bytes.
-    pub(super) async fn of(
+    async fn of(
         &self,
         parcel: &Parcel,
         make: impl FnOnce(Bytes) -> io::Result<Body> + Send + 'static,
@@ -53,7 +79,7 @@ impl Bodies {
     }
 
     /// The parcel is not tried again.
-    pub(super) fn forget(&self, parcel: &Parcel) {
+    fn forget(&self, parcel: &Parcel) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|(bytes, _)| bytes.as_ptr() != parcel.bytes.as_ptr());
     }

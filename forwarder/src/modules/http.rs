@@ -8,7 +8,6 @@ mod body;
 mod influx;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -155,32 +154,13 @@ impl Module for Http {
     }
 
     fn send<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Verdict> {
-        Box::pin(async move {
-            let Body { bytes, not_sent } = match self.body(parcel).await {
-                Ok(body) => body,
-                Err(source) => return Verdict::Refused { why: unsent(&self.url, source) },
-            };
-            if !not_sent.is_empty() && not_sent == parcel.counts {
-                // Nothing is left to send.
-                self.bodies.forget(parcel);
-                return Verdict::Delivered { not_written: not_sent, remark: None };
-            }
-            let request = match self.request(bytes) {
-                Ok(request) => request,
-                Err(error) => return Verdict::Refused { why: unsent(&self.url, error) },
-            };
-            let verdict = match self.exchange(request).await {
-                Ok(()) => Verdict::Delivered { not_written: not_sent, remark: None },
-                Err(why) if is_worth_another_try(&why) => {
-                    Verdict::Retry { after: why.retry_after(), why }
-                }
-                Err(why) => Verdict::Refused { why },
-            };
-            if !matches!(verdict, Verdict::Retry { .. }) {
-                self.bodies.forget(parcel);
-            }
-            verdict
-        })
+        let (format, packing) = (self.format, self.packing);
+        let make = move |plain: Bytes| {
+            let Body { bytes, not_sent } = format.make(&plain)?;
+            Ok(Body { bytes: packing.pack(bytes)?, not_sent })
+        };
+        let send = |body| self.exchange(body);
+        Box::pin(self.bodies.deliver(parcel, &self.url, make, send))
     }
 }
 
@@ -193,13 +173,19 @@ fn is_worth_another_try(why: &SendError) -> bool {
 }
 
 impl Http {
-    async fn body(&self, parcel: &Parcel) -> io::Result<Body> {
-        let (format, packing) = (self.format, self.packing);
-        let make = move |plain: Bytes| {
-            let Body { bytes, not_sent } = format.make(&plain)?;
-            Ok(Body { bytes: packing.pack(bytes)?, not_sent })
+    /// Sends a body, and judges the answer.
+    async fn exchange(&self, Body { bytes, not_sent }: Body) -> Verdict {
+        let request = match self.request(bytes) {
+            Ok(request) => request,
+            Err(error) => return Verdict::Refused { why: unsent(&self.url, error) },
         };
-        self.bodies.of(parcel, make).await
+        match self.post(request).await {
+            Ok(()) => Verdict::Delivered { not_written: not_sent, remark: None },
+            Err(why) if is_worth_another_try(&why) => {
+                Verdict::Retry { after: why.retry_after(), why }
+            }
+            Err(why) => Verdict::Refused { why },
+        }
     }
 
     fn request(&self, body: Bytes) -> Result<Request<Bytes>, http::Error> {
@@ -217,7 +203,7 @@ impl Http {
         Ok(request)
     }
 
-    async fn exchange(&self, request: Request<Bytes>) -> Result<(), SendError> {
+    async fn post(&self, request: Request<Bytes>) -> Result<(), SendError> {
         let sent = self.client.deliver(request);
         let mut response = answered(sent, &self.url, self.timeout).await?;
         let body = first_bytes(&mut response, BODY_BYTES_MAX).await;

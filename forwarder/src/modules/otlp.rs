@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use super::bodies::{Bodies, Body};
 use super::packing::Packing;
 use super::secrets;
-use super::web::{check_headers, check_url, shown, unsent};
+use super::web::{check_headers, check_url, shown};
 use crate::block::{Compression, Counts, Encoding, Format};
 use crate::config::QueueConfig;
 use crate::module::{BuildError, Checked, Module, ModuleKind, Parcel, Verdict};
@@ -165,34 +165,6 @@ impl Module for Otlp {
     }
 
     fn send<'a>(&'a self, parcel: &'a Parcel) -> BoxFuture<'a, Verdict> {
-        Box::pin(async move {
-            let Body { bytes, not_sent } = match self.body(parcel).await {
-                Ok(body) => body,
-                Err(source) => return Verdict::Refused { why: unsent(&self.url, source) },
-            };
-            if !not_sent.is_empty() && not_sent == parcel.counts {
-                // Nothing is left to send.
-                self.bodies.forget(parcel);
-                return Verdict::Delivered { not_written: not_sent, remark: None };
-            }
-            let answer = match &self.way {
-                Way::Http(http) => http.export(bytes).await,
-                Way::Grpc(grpc) => grpc.export(bytes).await,
-            };
-            let verdict = match answer {
-                Ok(answer) => delivered(parcel.counts, not_sent, answer),
-                Err(verdict) => verdict,
-            };
-            if !matches!(verdict, Verdict::Retry { .. }) {
-                self.bodies.forget(parcel);
-            }
-            verdict
-        })
-    }
-}
-
-impl Otlp {
-    async fn body(&self, parcel: &Parcel) -> io::Result<Body> {
         // What goes over gRPC is packed by its library.
         let packing = match &self.way {
             Way::Http(http) => http.packing,
@@ -203,7 +175,18 @@ impl Otlp {
             let (export, not_sent) = convert::export(&request);
             Ok(Body { bytes: packing.pack(export.encode_to_vec().into())?, not_sent })
         };
-        self.bodies.of(parcel, make).await
+        let send = |body| self.export(parcel.counts, body);
+        Box::pin(self.bodies.deliver(parcel, &self.url, make, send))
+    }
+}
+
+impl Otlp {
+    async fn export(&self, counts: Counts, Body { bytes, not_sent }: Body) -> Verdict {
+        let answer = match &self.way {
+            Way::Http(http) => http.export(bytes).await,
+            Way::Grpc(grpc) => grpc.export(bytes).await,
+        };
+        answer.map_or_else(|verdict| verdict, |answer| delivered(counts, not_sent, answer))
     }
 }
 

@@ -17,7 +17,7 @@ use super::discovery::{
 };
 use super::{GlobalConfig, protocols};
 use crate::discovery::Group;
-use crate::exposition::negotiate::{EscapingScheme, ScrapeProtocol};
+use crate::exposition::protocol::{EscapingScheme, ScrapeProtocol};
 
 /// What the file says.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]

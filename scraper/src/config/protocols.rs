@@ -3,7 +3,7 @@
 use kit::config::Invalid;
 use model::NameScheme;
 
-use crate::exposition::negotiate::{EscapingScheme, ScrapeProtocol};
+use crate::exposition::protocol::{EscapingScheme, ScrapeProtocol};
 
 /// In the order in which Prometheus lists them in its errors.
 const PROTOCOLS: [(&str, ScrapeProtocol); 5] = [

@@ -1,7 +1,7 @@
 //! Which format an answer is in: what its `Content-Type` says, or what the job falls back to.
 
 use crate::exposition::Format;
-use crate::exposition::negotiate::ScrapeProtocol;
+use crate::exposition::protocol::ScrapeProtocol;
 
 /// Why it is not known in which format an answer is. Worded as Prometheus does.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -173,7 +173,11 @@ fn conditions_description(kind: &Kind) -> String {
         text.push_str(" Fresh: whether a reporter of the object answers.");
     }
     for condition in &kind.conditions {
-        text.push_str(&format!(" {}: {}", condition.name.as_str(), condition.description));
+        let description = match &*condition.description {
+            "" => "as its rule says.",
+            said => said,
+        };
+        text.push_str(&format!(" {}: {description}", condition.name.as_str()));
     }
     text
 }

@@ -278,7 +278,7 @@ fn cel_that_does_not_end_is_refused() {
     let long = format!("cel:{}true", "true && ".repeat(1000));
     check_refused("", &long, "fieldSelector character 2053: the expression has more than 2048");
     let deep = format!("cel:{}object.status.ha", "!".repeat(100));
-    assert!(compile("", &deep).is_err() || compile("", &deep).unwrap().matches(&VM));
+    check("", &deep, true);
     let wide = format!("cel:{}object.status.cpu > 0.0", "1.0 + ".repeat(90));
     check_refused("", &wide, "fieldSelector character");
 }

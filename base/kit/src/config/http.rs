@@ -377,11 +377,6 @@ impl HttpClientConfig {
         self.follow_redirects
     }
 
-    /// Whether HTTP/2 may be negotiated over TLS.
-    pub fn allows_http2(&self) -> bool {
-        self.http2
-    }
-
     /// How requests are authorized.
     pub fn auth(&self) -> &Auth {
         &self.auth
@@ -407,11 +402,6 @@ impl HttpClientConfig {
             Credentials::Inline(_) => None,
         });
         files.collect()
-    }
-
-    /// Whether requests may go through a proxy.
-    pub fn uses_proxy(&self) -> bool {
-        self.proxy != ProxyConfig::default()
     }
 }
 

@@ -3,47 +3,25 @@
 //! The metric's name is the measurement, labels are tags, the only field is `value`. NaN, the
 //! infinities, stale markers, histograms and exemplars have no place there.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::io;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
-
 use crate::block::Counts;
-use crate::modules::lines::one_of;
-
-/// One of our lines, as far as it matters.
-#[derive(Debug, Deserialize)]
-struct Line<'l> {
-    #[serde(borrow)]
-    labels: BTreeMap<Cow<'l, str>, Cow<'l, str>>,
-    /// As it is written: a number that is read and written again may be another one.
-    #[serde(borrow)]
-    value: Option<&'l RawValue>,
-    histogram: Option<IgnoredAny>,
-    exemplar: Option<IgnoredAny>,
-    timestamp: i64,
-}
+use crate::modules::lines::Line;
 
 /// The lines, and what has no place in them.
 pub(super) fn lines(json: &[u8]) -> io::Result<(Vec<u8>, Counts)> {
     let (mut out, mut not_sent) = (String::with_capacity(json.len()), Counts::NONE);
     for line in json.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let line: Line<'_> = serde_json::from_slice(line)?;
+        let line = Line::read(line)?;
         if !put(&mut out, &line) {
-            not_sent += one_of(line.histogram.is_some(), line.exemplar.is_some());
+            not_sent += line.counts();
         }
     }
     Ok((out.into_bytes(), not_sent))
 }
 
 fn put(out: &mut String, line: &Line<'_>) -> bool {
-    // Others are words in quotes, and `null`.
-    let is_number =
-        |text: &&str| text.starts_with(|start: char| start == '-' || start.is_ascii_digit());
-    let Some(value) = line.value.map(RawValue::get).filter(is_number) else { return false };
+    let Some(value) = line.number() else { return false };
     let name = line.labels.get("__name__").map_or("", |name| name);
     put_escaped(out, if name.is_empty() { "unnamed" } else { name }, &[',', ' ']);
     let labels =

@@ -1,4 +1,4 @@
-//! Which formats we ask a target for, and which format its answer is in.
+//! The formats that a target can be asked for, and how it may write names.
 
 /// A format that can be asked for (`scrape_protocols`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
