@@ -26,6 +26,11 @@ const REFUSALS_MAX: u32 = 100;
 /// A block at which its module panics so often is refused: a defect may not hold up what comes
 /// after it.
 const PANICS_MAX: u32 = 3;
+/// How long a receiver may take for its last answer to a destination that stops, and whose queue is
+/// on disk: perhaps it is only slow, and what is given up is sent twice.
+const LAST_ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// The same for one that is in trouble.
+const LAST_SIGN_WITHIN: Duration = Duration::from_secs(1);
 /// What is on its way to the dead-letter file gets so much longer when everything is abandoned. A
 /// file that hangs is not waited for.
 const LAST_LETTERS_WITHIN: Duration = Duration::from_secs(5);
@@ -184,9 +189,11 @@ impl<'d> Delivery<'d> {
         };
         let began = Instant::now();
         let verdict = tokio::select! {
-            sent = module::send(&**module, &parcel) => sent.unwrap_or_else(|| self.panicked()),
+            sent = module::send(&**module, &parcel) => sent,
             () = abandoned.cancelled() => return None,
+            () = self.given_up() => return None,
         };
+        let verdict = verdict.unwrap_or_else(|| self.panicked());
         meters.sent_request(began.elapsed(), block.bytes.len());
         Some(verdict)
     }
@@ -202,22 +209,29 @@ impl<'d> Delivery<'d> {
         }
     }
 
-    /// Waits for the next try. Whether there is time for one: a destination that stops does not
-    /// wait for its receiver if a successor can go on from the disk.
+    /// Waits for the next try. Whether there is time for one.
     async fn wait(&self, wait: Duration) -> bool {
-        let Destination { abandoned, stopping, .. } = self.destination;
-        let left = async {
-            stopping.cancelled().await;
-            if !self.destination.may_leave_queue().await {
-                std::future::pending::<()>().await;
-            }
-        };
         tokio::select! {
             biased;
-            () = abandoned.cancelled() => false,
-            () = left => false,
+            () = self.destination.abandoned.cancelled() => false,
+            () = self.may_leave() => false,
             () = sleep(wait) => true,
         }
+    }
+
+    /// Waits until the block may be left where it is: the destination stops, and a successor can go
+    /// on from the disk.
+    async fn may_leave(&self) {
+        self.destination.stopping.cancelled().await;
+        if !self.destination.may_leave_queue().await {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits until an answer is not waited for any more, for that reason.
+    async fn given_up(&self) {
+        self.may_leave().await;
+        sleep(if self.complained { LAST_SIGN_WITHIN } else { LAST_ANSWER_WITHIN }).await;
     }
 
     /// Brings a block into the form the module wants, without samples that are too old by now.

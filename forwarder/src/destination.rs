@@ -40,6 +40,12 @@ pub(crate) use backlog::{FormerLogs, Stored};
 /// time. Longer than this only a folder takes that cannot be looked at: the end does not wait for it.
 const GIVING_UP_WITHIN: Duration = Duration::from_secs(25);
 
+/// How long a block may be under way when a successor waits for what is behind it. What is given up
+/// then is sent again.
+const HAND_OVER: Duration = Duration::from_secs(1);
+/// Between two looks whether everything is on disk.
+const HAND_OVER_TICK: Duration = Duration::from_millis(100);
+
 /// What feeds one module.
 pub(crate) struct Destination {
     pub(crate) config: DestinationConfig,
@@ -64,7 +70,8 @@ pub(crate) struct Destination {
     pub(crate) ended: CancellationToken,
     /// Told when the destination takes no more samples.
     pub(crate) stopping: CancellationToken,
-    /// Whether a block was left at the end: none behind it is sent either.
+    /// Whether what is queued is left where it is: a block was, and none behind it is sent either,
+    /// or a successor takes all of it.
     pub(crate) left: AtomicBool,
     /// By part: what the next senders wait for. A lock, because resharding exchanges senders; held
     /// for that.
@@ -212,6 +219,25 @@ impl Destination {
         match self.queue.keeper() {
             Some(keeper) => keeper.write_all().await,
             None => false,
+        }
+    }
+
+    /// When it has stopped: leaves what is queued to a successor that goes on from the disk, as soon
+    /// as all of it is there. No block is begun any more.
+    pub(crate) async fn hand_over(&self) {
+        let left = async {
+            self.stopping.cancelled().await;
+            // The disk refuses it, or the one before still has the log.
+            while !self.may_leave_queue().await {
+                sleep(HAND_OVER_TICK).await;
+            }
+            self.left.store(true, Ordering::Relaxed);
+            sleep(HAND_OVER).await;
+            self.abandoned.cancel();
+        };
+        tokio::select! {
+            () = left => {}
+            () = self.ended.cancelled() => {}
         }
     }
 

@@ -31,7 +31,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::future::pending;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -60,8 +60,6 @@ use router::{Entry, EntryId, Router, Table};
 
 /// How long a destination that a reload removed or changed may go on to empty its queue.
 const LAST_FLUSH: Duration = Duration::from_secs(60);
-/// The same, when its successor goes on from the disk.
-const HAND_OVER: Duration = Duration::from_secs(5);
 
 /// How long a batch may be under way from the router to destinations: far longer than it takes.
 const BATCH_WITHIN: Duration = Duration::from_secs(10);
@@ -111,6 +109,9 @@ pub struct Forwarder {
     feeds: Mutex<Vec<(EntryId, Arc<Feed>)>>,
     /// Feeds on their way out.
     leaving: TaskTracker,
+    /// Their destinations, the latest last: one of the same name begins when they have ended. A
+    /// lock, as that of the feeds.
+    former: Mutex<Vec<Weak<Destination>>>,
     /// Told when the process has no more time for them.
     hurry: CancellationToken,
     tasks: Handle,
@@ -141,6 +142,7 @@ impl Forwarder {
             destinations: Arc::clone(&destinations),
             feeds: Mutex::default(),
             leaving: TaskTracker::new(),
+            former: Mutex::default(),
             hurry: CancellationToken::new(),
             tasks: Handle::current(),
             storage,
@@ -194,12 +196,9 @@ impl Forwarder {
         let table = Table::new(entries, config.data_types.clone(), &config.routes);
         let unused = self.when_unused(self.router.follow(table));
         for (_, old) in feeds.iter().filter(|(_, old)| !contains(&next, old)) {
-            let goes_on = |old: &Arc<Destination>| {
-                let mut all = config.destinations.iter();
-                all.any(|new| new.goes_on_from_disk_of(&old.config))
-            };
-            self.send_away(Arc::clone(old), old.members.iter().any(goes_on), &unused);
+            self.send_away(Arc::clone(old), &unused);
         }
+        self.hand_over(&config);
         let destinations = config.destination_names().filter_map(|name| {
             let mut members = next.iter().flat_map(|(_, feed)| &feed.members);
             members.find(|member| member.config.name == name).cloned()
@@ -240,7 +239,10 @@ impl Forwarder {
         }
         let (clock, tasks, storage) = (&self.clock, &self.tasks, self.storage.as_path());
         let around = Surroundings { clock, tasks, storage, known };
-        Feed::start(configs, &self.destinations.load(), &around).map_err(|source| {
+        // Of one name the latest comes first.
+        let mut before = self.destinations.load().to_vec();
+        before.extend(self.former());
+        Feed::start(configs, &before, &around).map_err(|source| {
             let names: Vec<&str> = configs.iter().map(|config| &*config.name).collect();
             StartError::Build { name: names.join(","), source }
         })
@@ -251,7 +253,7 @@ impl Forwarder {
         for (_, started) in next.iter().filter(|(_, started)| !contains(running, started)) {
             let nobody_uses_it = CancellationToken::new();
             nobody_uses_it.cancel();
-            self.send_away(Arc::clone(started), false, &nobody_uses_it);
+            self.send_away(Arc::clone(started), &nobody_uses_it);
         }
     }
 
@@ -272,15 +274,34 @@ impl Forwarder {
         unused
     }
 
-    /// Ends a feed. Somebody `goes_on` from its disk, if that takes what is queued.
-    fn send_away(&self, feed: Arc<Feed>, goes_on: bool, unused: &CancellationToken) {
+    /// Destinations on their way out, the latest first.
+    fn former(&self) -> Vec<Arc<Destination>> {
+        let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+        former.retain(|one| one.upgrade().is_some_and(|one| !one.ended.is_cancelled()));
+        former.iter().rev().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Destinations on their way out leave what is queued to those that go on from their disk.
+    fn hand_over(&self, config: &Config) {
+        for former in self.former() {
+            let mut all = config.destinations.iter();
+            if all.any(|new| new.goes_on_from_disk_of(&former.config)) {
+                self.leaving.spawn_on(async move { former.hand_over().await }, &self.tasks);
+            }
+        }
+    }
+
+    /// Ends a feed.
+    fn send_away(&self, feed: Arc<Feed>, unused: &CancellationToken) {
         info!(destination = %feed.names(), "ending");
+        let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+        former.extend(feed.members.iter().map(Arc::downgrade));
+        drop(former);
         let (unused, hurry) = (unused.clone(), self.hurry.clone());
         let ended = async move {
             let stopped = async {
                 unused.cancelled().await;
-                let leaves = goes_on && feed.members[0].may_leave_queue().await;
-                feed.stop(if leaves { HAND_OVER } else { LAST_FLUSH }).await;
+                feed.stop(LAST_FLUSH).await;
             };
             let abandoned = async {
                 hurry.cancelled().await;

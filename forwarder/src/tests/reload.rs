@@ -176,3 +176,62 @@ async fn a_batch_that_is_under_way_during_a_reload_is_not_lost() {
     let account = world.settled("r").await;
     assert_eq!((account.delivered.samples, account.dropped_in_all().total()), (10, 0));
 }
+
+/// Each predecessor has the log until it has ended.
+#[tokio::test]
+async fn reloads_while_a_receiver_hangs_do_not_keep_samples_off_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = FakeReceiver::refusing(Reply::never()).await;
+    let of = |header: u32| {
+        let delivery = "delivery: { durability: disk, disk: { min_free_size: 1MB } }";
+        let more = format!(", remote_timeout: 10s, headers: {{ x-round: '{header}' }}, {delivery}");
+        config(&format!("remote_write:\n{}", entry("r", &receiver, &more)))
+    };
+    let world = World::start_in("remote_write: []", folder.path());
+    let mut target = world.target("a", 5);
+    for round in 1..=8 {
+        world.forwarder.apply(of(round)).unwrap();
+        world.scrape(&mut target, round);
+        receiver.wait_for_pushes(1).await; // this is the one that hangs
+        // The pace of one who tries things, and the fault itself: at once they would be as one.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    wait_until("all is on disk", DEADLINE / 2, || async {
+        let disk = world.view("r").disk.unwrap();
+        let good = disk.unwritten_blocks == 0 && disk.bytes > 0 && !disk.failing;
+        if good { Ok(()) } else { Err(format!("{disk:?}")) }
+    })
+    .await;
+    receiver.accept();
+    let arrived = receiver.wait_for_samples(&[("core", "1")], 8).await;
+    let values: Vec<f64> = arrived.iter().map(|sample| sample.value).collect();
+    assert_eq!(values, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+    let account = world.settled("r").await;
+    assert_eq!((account.accepted.samples, account.delivered.samples), (40, 40));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_destination_that_comes_back_waits_for_the_one_that_went() {
+    let durable = ", delivery: { durability: disk, disk: { min_free_size: 1MB } }";
+    for delivery in ["", durable] {
+        let folder = tempfile::tempdir().unwrap();
+        let receiver = FakeReceiver::refusing(Reply::status(503)).await;
+        let text = format!("remote_write:\n{}", entry("r", &receiver, delivery));
+        let world = World::start_in(&text, folder.path());
+        let mut target = world.target("a", 5);
+        world.scrape(&mut target, 1);
+        receiver.wait_for_pushes(1).await;
+        world.forwarder.apply(config("remote_write: []")).unwrap();
+        world.forwarder.apply(config(&text)).unwrap();
+        world.scrape(&mut target, 2);
+        receiver.wait_for_pushes(receiver.n_pushes() + 2).await;
+        receiver.accept();
+        let arrived = receiver.wait_for_samples(&[("core", "1")], 2).await;
+        let values: Vec<f64> = arrived.iter().map(|sample| sample.value).collect();
+        assert_eq!(values, [1.0, 2.0], "{delivery}");
+        let account = world.settled("r").await;
+        assert_eq!((account.accepted.samples, account.delivered.samples), (10, 10), "{delivery}");
+        world.stop().await;
+    }
+}
