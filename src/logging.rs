@@ -44,6 +44,8 @@ pub(crate) fn start(level: LogLevel, format: LogFormat) {
     let filter = Targets::new()
         // What our libraries have to say at DEBUG is about themselves.
         .with_default(level.filter().min(LevelFilter::INFO))
+        // It tells of each attempt to connect. What became of a block is told by its destination.
+        .with_target("async_nats", LevelFilter::OFF)
         .with_targets(OURS.map(|target| (target, level.filter())));
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).event_format(format);
     tracing_subscriber::registry().with(filter).with(layer).init();

@@ -130,6 +130,15 @@ impl QueueSpec {
             let message = "remote write queue min_shards must not be greater than max_shards";
             return refuse("min_shards", message.to_owned());
         }
+        // A block that has no room in its own queue would be dropped when the receiver is well.
+        let is_chosen = max_queued_samples != QUEUED_SAMPLES_MAX_DEFAULT;
+        if is_chosen && max_queued_samples < max_samples_per_send {
+            let message = format!(
+                "remote write queue max_queued_samples must not be less than max_samples_per_send, \
+                 which is {max_samples_per_send}"
+            );
+            return refuse("max_queued_samples", message);
+        }
         if max_backoff < min_backoff {
             let message = "remote write queue max_backoff must not be less than min_backoff";
             return refuse("max_backoff", message.to_owned());

@@ -76,6 +76,8 @@ fn queues_are_refused_in_prometheus_words() {
     let many = "remote_write: [{ url: x, queue_config: { min_shards: 70000, max_shards: 90000 } }]";
     let queue_of_many = read(many).unwrap().destinations.remove(0).queue;
     assert_eq!((queue_of_many.shards_min, queue_of_many.shards_max), (4096, 4096));
+    let want = "max_queued_samples must not be less than max_samples_per_send, which is 2000";
+    queue("max_queued_samples: 1999", "max_queued_samples", want);
     let want = "max_backoff must not be less than min_backoff";
     queue("min_backoff: 10s, max_backoff: 1s", "max_backoff", want);
 }

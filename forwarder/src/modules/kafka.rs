@@ -14,15 +14,17 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::{BoxFuture, join_all};
+use futures::future::BoxFuture;
 use kit::Clock;
 use kit::config::{Invalid, yaml::Section};
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
+use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureRecord, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 use tracing::{error, warn};
 
 use self::producing::{Producing, Trouble};
@@ -40,6 +42,8 @@ pub(super) const KIND: ModuleKind = ModuleKind {
 
 /// How long a message may wait for a place in the client library's queue.
 const QUEUED_WITHIN: Duration = Duration::from_secs(30);
+/// Between two looks whether it has one.
+const QUEUE_TICK: Duration = Duration::from_millis(10);
 
 /// What the file says.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -243,15 +247,27 @@ impl Kafka {
         produced.err().map(|error| (parcel.counts, error)).into_iter().collect()
     }
 
-    /// Produces a message a line, in their order; what failed, and what it counts.
+    /// Produces a message a line, in their order; what failed, and what it counts. Behind one that
+    /// may be taken another time nothing is produced.
     async fn produce_lines(&self, producer: &Producing, lines: &[u8]) -> Vec<(Counts, KafkaError)> {
-        let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let produced = lines.map(|line| async {
+        let (mut failed, mut under_way) = (Vec::new(), Vec::new());
+        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let key = self.key(line);
-            let produced = self.produce(producer, key.as_deref(), line).await;
-            produced.err().map(|error| (counts_of(line), error))
-        });
-        join_all(produced).await.into_iter().flatten().collect()
+            match self.enqueue(producer, key.as_deref(), line).await {
+                Ok(delivery) => under_way.push((line, delivery)),
+                Err(error) => {
+                    let goes_on = is_refused(&error);
+                    failed.push((counts_of(line), error));
+                    if !goes_on {
+                        break;
+                    }
+                }
+            }
+        }
+        for (line, delivery) in under_way {
+            failed.extend(delivered(delivery).await.err().map(|error| (counts_of(line), error)));
+        }
+        failed
     }
 
     async fn produce(
@@ -260,9 +276,28 @@ impl Kafka {
         key: Option<&str>,
         payload: &[u8],
     ) -> Result<(), KafkaError> {
-        let record = FutureRecord { key, ..FutureRecord::to(&self.topic).payload(payload) };
-        let delivered = producer.send(record, QUEUED_WITHIN).await;
-        delivered.map(|_place| ()).map_err(|(error, _message)| error)
+        delivered(self.enqueue(producer, key, payload).await?).await
+    }
+
+    /// Hands a message to the client library, when its queue has room.
+    async fn enqueue(
+        &self,
+        producer: &Producing,
+        key: Option<&str>,
+        payload: &[u8],
+    ) -> Result<DeliveryFuture, KafkaError> {
+        let mut record = FutureRecord { key, ..FutureRecord::to(&self.topic).payload(payload) };
+        let began = Instant::now();
+        loop {
+            match producer.send_result(record) {
+                Ok(delivery) => return Ok(delivery),
+                Err((error, back)) if is_full(&error) && began.elapsed() < QUEUED_WITHIN => {
+                    record = back;
+                    tokio::time::sleep(QUEUE_TICK).await;
+                }
+                Err((error, _)) => return Err(error),
+            }
+        }
     }
 
     /// The key of a line: its labels as they stand there (sorted), or one label's value.
@@ -274,6 +309,19 @@ impl Kafka {
         let mut labels: BTreeMap<String, String> = serde_json::from_str(line.labels.get()).ok()?;
         labels.remove(&self.key_label).map(Cow::Owned)
     }
+}
+
+/// Waits for what became of a message.
+async fn delivered(delivery: DeliveryFuture) -> Result<(), KafkaError> {
+    match delivery.await {
+        Ok(Ok(_place)) => Ok(()),
+        Ok(Err((error, _message))) => Err(error),
+        Err(_) => Err(KafkaError::Canceled), // the producer is gone
+    }
+}
+
+fn is_full(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
 }
 
 /// Whether the brokers will never take it.

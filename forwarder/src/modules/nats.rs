@@ -15,7 +15,7 @@ use kit::Clock;
 use kit::config::{Invalid, yaml::Section};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize, Serializer};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 use super::secrets;
 use crate::block::{Compression, Encoding, Format};
@@ -63,8 +63,9 @@ fn shown(urls: &str) -> String {
 
 struct Nats {
     spec: Spec,
-    /// Connects when the first block is sent, and then again by itself.
-    context: OnceCell<jetstream::Context>,
+    /// Made when a block is to be sent and there is none. A lock, because it is exchanged; held
+    /// while it is made.
+    connection: Mutex<Option<jetstream::Context>>,
 }
 
 fn check(section: &Section, _: &QueueConfig, folder: &Path) -> Result<Checked, Invalid> {
@@ -84,7 +85,7 @@ fn check(section: &Section, _: &QueueConfig, folder: &Path) -> Result<Checked, I
     }
     let settings = Arc::new(spec.clone());
     let build = move |_: &Arc<dyn Clock>| -> Result<Box<dyn Module>, _> {
-        Ok(Box::new(Nats { spec: spec.clone(), context: OnceCell::new() }))
+        Ok(Box::new(Nats { spec: spec.clone(), connection: Mutex::default() }))
     };
     Ok(Checked::new(settings, Arc::new(build), Encoding::JsonLines))
 }
@@ -107,8 +108,14 @@ impl Module for Nats {
                     let why = SendError::Send { endpoint: self.endpoint(), source };
                     return Verdict::Refused { why };
                 }
-                Ok(Err(source)) => SendError::Send { endpoint: self.endpoint(), source },
+                Ok(Err(source)) => {
+                    if !is_answered(&*source) {
+                        self.leave().await;
+                    }
+                    SendError::Send { endpoint: self.endpoint(), source }
+                }
                 Err(_) => {
+                    self.leave().await;
                     SendError::Timeout { endpoint: self.endpoint(), limit: ACKNOWLEDGED_WITHIN }
                 }
             };
@@ -120,11 +127,23 @@ impl Module for Nats {
 /// Whether the server, or the stream, will never take a message of this size.
 fn is_too_large(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
     let Some(error) = error.downcast_ref::<PublishError>() else { return false };
-    let answer = std::error::Error::source(error).and_then(|source| source.downcast_ref());
     error.kind() == PublishErrorKind::MaxPayloadExceeded
-        || answer.is_some_and(|answer: &jetstream::Error| {
-            answer.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM
-        })
+        || answer(error)
+            .is_some_and(|answer| answer.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM)
+}
+
+/// Whether a server said no: it is there.
+fn is_answered(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    error.downcast_ref::<PublishError>().is_some_and(|error| match error.kind() {
+        PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => false,
+        PublishErrorKind::Other => answer(error).is_some(),
+        _ => true,
+    })
+}
+
+/// What the server said of a message that it did not take.
+fn answer(error: &PublishError) -> Option<&jetstream::Error> {
+    std::error::Error::source(error).and_then(|source| source.downcast_ref())
 }
 
 impl Nats {
@@ -134,7 +153,9 @@ impl Nats {
 
     /// Who we are, as the first URL with a user says: the library looks at none of them.
     fn options(&self) -> ConnectOptions {
-        let options = ConnectOptions::new();
+        // A client that never gives up would outlive the destination, and keep what was published
+        // while there was no connection. Each server is asked once; then we make another client.
+        let options = ConnectOptions::new().max_reconnects(self.servers().len());
         let servers = self.servers().into_iter().filter_map(|url| url.parse::<ServerAddr>().ok());
         let Some(server) = servers.into_iter().find(ServerAddr::has_user_pass) else {
             return options;
@@ -147,15 +168,25 @@ impl Nats {
         }
     }
 
+    async fn connection(&self) -> Result<jetstream::Context, async_nats::ConnectError> {
+        let mut slot = self.connection.lock().await;
+        if let Some(context) = &*slot {
+            return Ok(context.clone());
+        }
+        let client = self.options().connect(&self.servers()[..]).await?;
+        Ok(slot.insert(jetstream::new(client)).clone())
+    }
+
+    /// Nobody may be at the connection's other end: another one for the next block.
+    async fn leave(&self) {
+        self.connection.lock().await.take();
+    }
+
     async fn publish(
         &self,
         parcel: &Parcel,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let connect = || async {
-            let client = self.options().connect(&self.servers()[..]).await?;
-            Ok::<_, async_nats::ConnectError>(jetstream::new(client))
-        };
-        let context = self.context.get_or_try_init(connect).await?;
+        let context = self.connection().await?;
         let id = rapidhash::v3::rapidhash_v3(&parcel.bytes);
         let message =
             PublishMessage::build().payload(parcel.bytes.clone()).message_id(format!("{id:016x}"));

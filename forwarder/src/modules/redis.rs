@@ -96,7 +96,7 @@ impl Module for Redis {
             let why = match tokio::time::timeout(ANSWERED_WITHIN, self.append(parcel)).await {
                 Ok(Ok(())) => return Verdict::DELIVERED,
                 Ok(Err(error)) if is_another_type(&error) => {
-                    let why = SendError::Send { endpoint, source: Box::new(error) };
+                    let why = SendError::Send { endpoint, source: first_of(error) };
                     return Verdict::Refused { why };
                 }
                 Ok(Err(error)) => {
@@ -104,7 +104,7 @@ impl Module for Redis {
                         // It became a replica: the name may lead to another one by now.
                         self.connection.lock().await.take();
                     }
-                    SendError::Send { endpoint, source: Box::new(error) }
+                    SendError::Send { endpoint, source: first_of(error) }
                 }
                 Err(_) => {
                     // Perhaps nobody is at its other end.
@@ -114,6 +114,24 @@ impl Module for Redis {
             };
             Verdict::Retry { after: None, why }
         })
+    }
+}
+
+/// What went wrong in a pipeline, for people: of as many errors as there are samples, the first.
+#[derive(Debug, thiserror::Error)]
+#[error("{first} (and {others} more)")]
+struct FirstOf {
+    first: RedisError,
+    others: usize,
+}
+
+fn first_of(error: RedisError) -> Box<dyn std::error::Error + Send + Sync> {
+    let errors = error.clone().into_server_errors();
+    match errors.as_deref() {
+        Some([(_, first), others @ ..]) if !others.is_empty() => {
+            Box::new(FirstOf { first: RedisError::from(first.clone()), others: others.len() })
+        }
+        _ => Box::new(error),
     }
 }
 

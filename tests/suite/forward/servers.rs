@@ -15,8 +15,8 @@ use tokio::process::Command;
 pub(super) struct Nats {
     pub(super) url: String,
     pub(super) stream: async_nats::jetstream::stream::Stream,
-    _process: Process,
-    _folder: TempDir,
+    process: Process,
+    folder: TempDir,
 }
 
 /// Debian's redis-server, on a socket.
@@ -101,11 +101,7 @@ impl Nats {
         arguments: &[&str],
         options: async_nats::ConnectOptions,
     ) -> Nats {
-        let mut command = Command::new("nats-server");
-        command.args(["-js", "-a", "127.0.0.1", "-p", "-1"]).args(arguments);
-        command.arg("--ports_file_dir").arg(folder.path());
-        command.arg("-sd").arg(folder.path().join("streams"));
-        let process = Process::start("nats-server", command, &folder.path().join("nats.log"));
+        let process = Nats::server(folder.path(), "-1", arguments);
         let ports = folder.path().join(format!("nats-server_{}.ports", process.id()));
         let url = wait_until("nats-server says where it listens", DEADLINE, || async {
             let ports: serde_json::Value = std::fs::read(&ports)
@@ -125,7 +121,26 @@ impl Nats {
             ..Default::default()
         };
         let stream = async_nats::jetstream::new(client).create_stream(config).await.unwrap();
-        Nats { url, stream, _process: process, _folder: folder }
+        Nats { url, stream, process, folder }
+    }
+
+    fn server(folder: &Path, port: &str, arguments: &[&str]) -> Process {
+        let mut command = Command::new("nats-server");
+        command.args(["-js", "-a", "127.0.0.1", "-p", port]).args(arguments);
+        command.arg("--ports_file_dir").arg(folder).arg("-sd").arg(folder.join("streams"));
+        Process::start("nats-server", command, &folder.join("nats.log"))
+    }
+
+    /// It is gone at once.
+    pub(super) async fn kill(&mut self) {
+        self.process.signal("KILL").await;
+        self.process.exit(DEADLINE).await;
+    }
+
+    /// It is there again where it was, with what it had.
+    pub(super) fn come_back(&mut self) {
+        let port = self.url.rsplit(':').next().unwrap().to_owned();
+        self.process = Nats::server(self.folder.path(), &port, &[]);
     }
 
     /// The payload of every message in the stream, in order.

@@ -29,6 +29,31 @@ async fn a_guarded_nats_lets_in_who_its_url_names() {
     check(&numbers(&nats.messages().await), 3);
 }
 
+/// Who is not there is named, and found again.
+#[tokio::test]
+async fn a_nats_that_was_gone_for_a_while_has_everything_once() {
+    let (target, mut nats) = (counting_target().await, Nats::start().await);
+    let keys = format!("url: {}\n            subject: metrics.hosts", nats.url);
+    let app = start(&target, "nats", &keys).await;
+    target.wait_for_requests(3).await;
+    nats.kill().await;
+    wait_until("the cause is shown", DEADLINE, || async {
+        let view = app.json("/api/v1/forwarders").await["data"]["destinations"][0].clone();
+        let said = view["lastError"]["message"].as_str().unwrap_or_default().to_owned();
+        if said.contains("Connection refused") { Ok(()) } else { Err(view.to_string()) }
+    })
+    .await;
+    nats.come_back();
+    target.wait_for_more_requests(3).await;
+    app.wait_for_metrics("all but the last have arrived", |metrics| {
+        metrics.sum("rollcall_forward_queued_samples", &[]) <= 7.0
+    })
+    .await;
+    let stopped = app.stop_expecting(&["there"]).await;
+    assert!(!stopped.log().contains("async_nats"), "{}", stopped.log());
+    check(&numbers(&nats.messages().await), 6);
+}
+
 #[tokio::test]
 async fn a_message_too_large_for_its_stream_is_refused() {
     let (target, nats) = (counting_target().await, Nats::start().await);
@@ -51,7 +76,9 @@ async fn a_redis_key_that_is_no_stream_is_refused() {
     let keys = format!("url: {}\n            stream: samples", redis.url);
     let app = start(&target, "redis", &keys).await;
     assert!(dropped(&app, "refused").await > 0.0);
-    app.stop_expecting(&["there"]).await;
+    let stopped = app.stop_expecting(&["there"]).await;
+    // Of as many errors as there are samples, one.
+    assert!(stopped.log().contains("(and 6 more)"), "{}", stopped.log());
 }
 
 /// A stalled Redis is waited for: it does what it was asked in the end, and would do it twice.
