@@ -461,6 +461,14 @@ impl DestinationConfig {
         self.name == before.name && folder(self).is_some() && folder(before).is_some() && is_found
     }
 
+    /// Whether a destination of this configuration, in memory, takes up what one of that one has
+    /// queued there: it must be able to read it, and send it to one receiver, as it was meant.
+    pub(crate) fn takes_over_from(&self, before: &DestinationConfig) -> bool {
+        let in_memory = self.delivery.disk.is_none() && before.delivery.disk.is_none();
+        let readable = self.encoding == before.encoding && (self.parts, before.parts) == (1, 1);
+        self.name == before.name && in_memory && readable
+    }
+
     /// Whether a destination of this configuration may go on under `other`.
     pub(crate) fn is_same(&self, other: &DestinationConfig) -> bool {
         let fields =

@@ -7,9 +7,10 @@
 //! Not here: where blocks come from (`feed.rs`), and one block's way (`delivery.rs`).
 
 mod backlog;
+mod estate;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use kit::Clock;
@@ -19,20 +20,23 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
+use crate::block::Counts;
 use crate::config::DestinationConfig;
 use crate::dead_letters::DeadLetters;
 use crate::delivery::SearchBudget;
 use crate::disk::{Keeper, Reader};
 use crate::feed::file_name;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Reason};
 use crate::metadata::{self, SeenFamilies};
 use crate::metrics::Meters;
 use crate::module::Module;
 use crate::pace::Pace;
-use crate::queue::{Load, Order, Origin, Queue};
+use crate::queue::{Inherited, Load, Order, Origin, Queue};
 use crate::resharding;
 use crate::sender::{Before, Sender};
 use crate::shard::{Outlet, Shard};
+
+use estate::Estate;
 
 pub(crate) use backlog::{FormerLogs, Stored};
 
@@ -66,6 +70,10 @@ pub(crate) struct Destination {
     pub(crate) clock: Arc<dyn Clock>,
     /// Told when waiting for the queue to empty is over: it is empty, or there was no more time.
     pub(crate) abandoned: CancellationToken,
+    /// What is in memory, for a successor.
+    estate: Estate,
+    /// Told when the destination has ended whose estate this one takes up.
+    predecessor: OnceLock<CancellationToken>,
     /// Told when a successor may begin: everything is where it finds it.
     pub(crate) ended: CancellationToken,
     /// Told when the destination takes no more samples.
@@ -118,6 +126,8 @@ impl Destination {
             rates: Mutex::default(),
             clock: Arc::clone(common.clock),
             abandoned: CancellationToken::new(),
+            estate: Estate::default(),
+            predecessor: OnceLock::new(),
             ended: CancellationToken::new(),
             stopping: CancellationToken::new(),
             left: AtomicBool::new(false),
@@ -149,9 +159,19 @@ impl Destination {
         stored: Option<(Stored, FormerLogs)>,
         before: Option<&Arc<Self>>,
     ) {
+        let former = before;
         let ended = before.map(|before| before.ended.clone());
         let before = ended.clone().map(Before::Ended);
-        if let Some(stored) = stored {
+        if let Some(former) = former.filter(|former| self.config.takes_over_from(&former.config)) {
+            former.estate.await_it();
+            let sent = CancellationToken::new();
+            let first = if self.keeps_order() { &sent } else { &former.ended };
+            self.before().fill(Some(Before::Ended(first.clone())));
+            let sending = estate::send(Arc::clone(self), Arc::clone(former), sent);
+            self.senders.spawn_on(sending, &self.tasks);
+            self.predecessor.get_or_init(|| former.ended.clone());
+            self.tasks.spawn(Arc::clone(self).give_up_disk_of(former.ended.clone()));
+        } else if let Some(stored) = stored {
             let sent: Vec<_> = (0..self.config.parts).map(|_| CancellationToken::new()).collect();
             if self.keeps_order() {
                 let sent = sent.iter().map(|sent| Some(Before::Ended(sent.clone())));
@@ -222,16 +242,22 @@ impl Destination {
         }
     }
 
-    /// When it has stopped: leaves what is queued to a successor that goes on from the disk, as soon
-    /// as all of it is there. No block is begun any more.
+    /// When it has stopped: leaves what is queued to a successor that takes it up. From the disk, as
+    /// soon as all of it is there: no block is begun any more. From memory, what a receiver that is
+    /// well has not taken by then.
     pub(crate) async fn hand_over(&self) {
         let left = async {
             self.stopping.cancelled().await;
-            // The disk refuses it, or the one before still has the log.
-            while !self.may_leave_queue().await {
-                sleep(HAND_OVER_TICK).await;
+            if self.is_durable() {
+                // The disk refuses it, or the one before still has the log.
+                while !self.may_leave_queue().await {
+                    sleep(HAND_OVER_TICK).await;
+                }
+                self.left.store(true, Ordering::Relaxed);
+            } else if let Some(predecessor) = self.predecessor.get() {
+                // What it leaves goes through our hands.
+                predecessor.cancelled().await;
             }
-            self.left.store(true, Ordering::Relaxed);
             sleep(HAND_OVER).await;
             self.abandoned.cancel();
         };
@@ -263,12 +289,18 @@ impl Destination {
     pub(crate) fn end(&self) {
         self.shards.store(0, Ordering::Relaxed);
         self.abandoned.cancel();
+        let not_taken_up = match self.estate.is_awaited() {
+            true => self.estate.leave(self.queue.bequeath()),
+            false => Vec::new(),
+        };
+        let not_taken_up: Counts = not_taken_up.iter().map(Inherited::counts).sum();
+        self.ledger.lose(Reason::Stopped, not_taken_up);
         let former = self.former().clone();
         let lost = former.iter().chain([&self.queue]).map(|queue| {
             queue.leave(); // the log's thread has done so, unless it hangs
             queue.stopped()
         });
-        let lost: u64 = lost.sum();
+        let lost = lost.sum::<u64>() + not_taken_up.total();
         if lost > 0 {
             let destination = &self.config.name;
             error!(%destination, lost, "samples were still queued at the end");

@@ -281,11 +281,14 @@ impl Forwarder {
         former.iter().rev().filter_map(Weak::upgrade).collect()
     }
 
-    /// Destinations on their way out leave what is queued to those that go on from their disk.
+    /// Destinations on their way out leave what is queued to those that take it up.
     fn hand_over(&self, config: &Config) {
         for former in self.former() {
             let mut all = config.destinations.iter();
-            if all.any(|new| new.goes_on_from_disk_of(&former.config)) {
+            let takes_up = |new: &config::DestinationConfig| {
+                new.goes_on_from_disk_of(&former.config) || new.takes_over_from(&former.config)
+            };
+            if all.any(takes_up) {
                 self.leaving.spawn_on(async move { former.hand_over().await }, &self.tasks);
             }
         }

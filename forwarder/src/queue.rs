@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use kit::Clock;
+use model::Moment;
 
 use crate::block::{Block, Counts};
 use crate::disk::Keeper;
@@ -131,6 +132,22 @@ pub(crate) struct Found {
     pub(crate) waited: Duration,
 }
 
+/// A block that waited in memory when its destination ended.
+#[derive(Debug)]
+pub(crate) struct Inherited {
+    pub(crate) origin: Origin,
+    block: Block,
+    sealed: Moment,
+}
+
+// === impl Inherited ===
+
+impl Inherited {
+    pub(crate) fn counts(&self) -> Counts {
+        self.block.counts
+    }
+}
+
 // === impl Numbers ===
 
 impl Default for Numbers {
@@ -210,13 +227,7 @@ impl Queue {
             let mut state = self.state();
             let sealed = self.clock.now();
             state.push(lane, number, sealed, block, due.filter(|_| self.keeper.is_some()));
-            while state.memory_samples > self.limits.samples_max
-                || state.memory_bytes > self.limits.bytes_max
-            {
-                if !state.free_oldest(&self.ledger) {
-                    break;
-                }
-            }
+            self.keep_limits(&mut state);
             self.hurries(&state)
         };
         match (&self.keeper, due) {
@@ -330,6 +341,20 @@ impl Queue {
         left
     }
 
+    /// At the end, when nobody sends any more: takes the blocks that wait, in their order, for
+    /// somebody who goes on with them. What is left of a block that was cut stays.
+    pub(crate) fn bequeath(&self) -> Vec<Inherited> {
+        self.state().bequeath()
+    }
+
+    /// Takes in what another queue has [left](Queue::bequeath), in its order, each block for its
+    /// lane, and makes room while the limits are passed.
+    pub(crate) fn inherit(&self, blocks: impl Iterator<Item = (Lane, Inherited)>) {
+        let mut state = self.state();
+        blocks.for_each(|(lane, block)| state.inherit(lane, block));
+        self.keep_limits(&mut state);
+    }
+
     /// Samples that were lost at the [end](Queue::leave).
     pub(crate) fn stopped(&self) -> u64 {
         self.stopped.load(Ordering::Relaxed)
@@ -360,6 +385,15 @@ impl Queue {
     /// Blocks that are not on disk though the destination is durable.
     pub(crate) fn unwritten(&self) -> u64 {
         self.state().unwritten.len() as u64
+    }
+
+    fn keep_limits(&self, state: &mut State) {
+        let Limits { samples_max, bytes_max, .. } = self.limits;
+        while state.memory_samples > samples_max || state.memory_bytes > bytes_max {
+            if !state.free_oldest(&self.ledger) {
+                break;
+            }
+        }
     }
 
     /// Whether so much is in memory that it may not wait for its time to be written.

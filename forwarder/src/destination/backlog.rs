@@ -51,12 +51,12 @@ const NUMBERED_BY_CLOCK: u32 = 1_000_000_000;
 
 /// Outlets for what a set of shards has left in a log. Sets that began in the same second, in
 /// different logs, are told apart by the time of their samples.
-struct Set {
+pub(super) struct Set {
     /// Of one whose number tells nothing beyond its log: when that log began.
     log_ms: i64,
     number: u32,
     newest_ms: i64,
-    outlets: Vec<Arc<Outlet>>,
+    pub(super) outlets: Vec<Arc<Outlet>>,
 }
 
 /// Sends what is on disk when `before` has ended, and then tells `sent`, by part. A log that
@@ -138,7 +138,7 @@ async fn send_later(destination: &Arc<Destination>, mut log: Stored, closed: &At
 }
 
 /// Sends what is for one receiver.
-async fn send_part(destination: &Arc<Destination>, sets: &[Set], part: usize) {
+pub(super) async fn send_part(destination: &Arc<Destination>, sets: &[Set], part: usize) {
     let mut sets: Vec<&Set> = sets.iter().collect();
     if !destination.keeps_order() {
         sets.reverse();
@@ -153,6 +153,15 @@ async fn send_part(destination: &Arc<Destination>, sets: &[Set], part: usize) {
         }
         senders.close();
         senders.wait().await;
+    }
+}
+
+// === impl Set ===
+
+impl Set {
+    /// One that is in no log.
+    pub(super) fn of_this_process(number: u32) -> Set {
+        Set { log_ms: i64::MAX, number, newest_ms: 0, outlets: Vec::new() }
     }
 }
 

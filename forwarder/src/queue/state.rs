@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use model::Moment;
 
-use super::{Found, Lane, Number, Order, Origin, Place, Taken};
+use super::{Found, Inherited, Lane, Number, Order, Origin, Place, Taken};
 use crate::block::{Block, Counts};
 use crate::ledger::{Ledger, Reason};
 
@@ -98,6 +98,33 @@ impl State {
         self.lanes.entry(lane).or_default().push_back(number);
         self.samples += counts.total();
         self.bytes += bytes;
+    }
+
+    pub(super) fn bequeath(&mut self) -> Vec<Inherited> {
+        let (mut left, mut set, mut last) = (Vec::new(), 0, None);
+        for (number, entry) in &self.entries {
+            let Some(block) = &entry.block else { continue };
+            if block.counts != entry.counts {
+                continue;
+            }
+            // Sets come one after the other, and after those that were inherited.
+            let this = (number.0 >= FIRST_NEW, entry.lane.origin.set);
+            set += u32::from(last.replace(this).is_some_and(|last| last != this));
+            let origin = Origin { set, ..entry.lane.origin };
+            let (block, sealed) = (block.clone(), entry.sealed);
+            left.push((*number, Inherited { origin, block, sealed }));
+        }
+        for (number, _) in &left {
+            self.remove(*number);
+        }
+        left.into_iter().map(|(_, block)| block).collect()
+    }
+
+    pub(super) fn inherit(&mut self, lane: Lane, inherited: Inherited) {
+        let Inherited { block, sealed, .. } = inherited;
+        let number = Number(self.next_found);
+        self.next_found += 1;
+        self.push(lane, number, sealed, block, None);
     }
 
     pub(super) fn pop(&mut self, lane: Lane, order: Order) -> Option<Taken> {

@@ -235,3 +235,51 @@ async fn a_destination_that_comes_back_waits_for_the_one_that_went() {
         world.stop().await;
     }
 }
+
+/// What waits for a receiver that is named wrongly goes to the one that is meant.
+#[tokio::test]
+async fn what_waits_in_memory_goes_to_the_successor_in_its_order() {
+    let wrong = FakeReceiver::refusing(Reply::never()).await;
+    let worse = FakeReceiver::refusing(Reply::status(503)).await;
+    let right = FakeReceiver::accepting().await;
+    let of = |receiver: &FakeReceiver| format!("remote_write:\n{}", entry("r", receiver, ""));
+    let world = World::start(&of(&wrong));
+    let mut targets: Vec<Target> = (0..6).map(|at| world.target(&format!("t{at}"), 5)).collect();
+    let mut scrape = |rounds: std::ops::RangeInclusive<u32>| {
+        for round in rounds {
+            targets.iter_mut().for_each(|target| world.scrape(target, round));
+            world.feed("r").reshard([1, 4, 2][round as usize % 3]);
+        }
+    };
+    scrape(1..=6);
+    wrong.wait_for_pushes(1).await;
+    world.forwarder.apply(config(&of(&worse))).unwrap();
+    scrape(7..=12);
+    worse.wait_for_pushes(3).await;
+    world.forwarder.apply(config("remote_write: []")).unwrap();
+    world.forwarder.apply(config(&of(&right))).unwrap();
+    scrape(13..=15);
+    right.wait_for_samples(&[], 15 * 30).await;
+    for target in 0..6 {
+        let samples = right.samples(&[("instance", &*format!("t{target}")), ("core", "3")]);
+        let values: Vec<u32> = samples.iter().map(|sample| sample.value as u32).collect();
+        assert_eq!(values, (1..=15).collect::<Vec<_>>(), "t{target}");
+    }
+    let account = world.settled("r").await;
+    assert_eq!((account.accepted.samples, account.delivered.samples), (450, 450));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_nobody_takes_up_is_counted() {
+    let wrong = FakeReceiver::refusing(Reply::never()).await;
+    let of = |more: &str| config(&format!("remote_write:\n{}", entry("r", &wrong, more)));
+    let world = World::start_in("remote_write: []", Path::new("no-storage"));
+    let mut target = world.target("a", 5);
+    for header in 1..=4 {
+        world.forwarder.apply(of(&format!(", headers: {{ x-round: '{header}' }}"))).unwrap();
+        world.scrape(&mut target, header);
+    }
+    let account = world.stop_within(Duration::from_millis(50)).await;
+    assert_eq!((account.queued.total(), dropped(&account, Reason::Stopped)), (0, 20));
+}
