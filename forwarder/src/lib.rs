@@ -253,6 +253,8 @@ impl Forwarder {
         for (_, started) in next.iter().filter(|(_, started)| !contains(running, started)) {
             let nobody_uses_it = CancellationToken::new();
             nobody_uses_it.cancel();
+            // Nor does it take up what those leave that go on.
+            started.members.iter().for_each(|member| member.abandoned.cancel());
             self.send_away(Arc::clone(started), &nobody_uses_it);
         }
     }

@@ -72,7 +72,9 @@ impl ClientContext for Trouble {
             RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
                 info!(target: "librdkafka", facility, "{message}");
             }
-            // It tries again by itself; that a block did not arrive is said elsewhere.
+            // It tries again by itself, and says so every few seconds; that a block did not arrive is
+            // said elsewhere.
+            _ if self.get().is_some() => debug!(target: "librdkafka", facility, "{message}"),
             _ => warn!(target: "librdkafka", facility, "{message}"),
         }
     }
