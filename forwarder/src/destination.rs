@@ -20,18 +20,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
-use crate::block::Counts;
 use crate::config::DestinationConfig;
 use crate::dead_letters::DeadLetters;
 use crate::delivery::SearchBudget;
 use crate::disk::{Keeper, Reader};
 use crate::feed::file_name;
-use crate::ledger::{Ledger, Reason};
+use crate::ledger::Ledger;
 use crate::metadata::{self, SeenFamilies};
 use crate::metrics::Meters;
 use crate::module::Module;
 use crate::pace::Pace;
-use crate::queue::{Inherited, Load, Order, Origin, Queue};
+use crate::queue::{Load, Order, Origin, Queue};
 use crate::resharding;
 use crate::sender::{Before, Sender};
 use crate::shard::{Outlet, Shard};
@@ -289,18 +288,13 @@ impl Destination {
     pub(crate) fn end(&self) {
         self.shards.store(0, Ordering::Relaxed);
         self.abandoned.cancel();
-        let not_taken_up = match self.estate.is_awaited() {
-            true => self.estate.leave(self.queue.bequeath()),
-            false => Vec::new(),
-        };
-        let not_taken_up: Counts = not_taken_up.iter().map(Inherited::counts).sum();
-        self.ledger.lose(Reason::Stopped, not_taken_up);
+        self.estate.leave(|| self.queue.bequeath());
         let former = self.former().clone();
         let lost = former.iter().chain([&self.queue]).map(|queue| {
             queue.leave(); // the log's thread has done so, unless it hangs
             queue.stopped()
         });
-        let lost = lost.sum::<u64>() + not_taken_up.total();
+        let lost: u64 = lost.sum();
         if lost > 0 {
             let destination = &self.config.name;
             error!(%destination, lost, "samples were still queued at the end");

@@ -140,14 +140,6 @@ pub(crate) struct Inherited {
     sealed: Moment,
 }
 
-// === impl Inherited ===
-
-impl Inherited {
-    pub(crate) fn counts(&self) -> Counts {
-        self.block.counts
-    }
-}
-
 // === impl Numbers ===
 
 impl Default for Numbers {

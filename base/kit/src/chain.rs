@@ -1,6 +1,7 @@
 //! An error with all its causes, on one line: `read body: connection reset: os error 104`.
 //!
-//! The only place where causes are printed; no error prints its own: a cause stands in `source` alone.
+//! The only place where causes are printed; no error prints its own: a cause stands in `source`
+//! alone.
 
 use std::error::Error;
 use std::fmt;

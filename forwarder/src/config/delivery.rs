@@ -53,7 +53,8 @@ pub struct DeliverySpec {
     /// Series selectors: these series are not taken while the queue is more than half full.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub best_effort: Vec<String>,
-    /// Samples that are sent a second at most, on average over blocks. 0, the default: as many as the receiver takes.
+    /// Samples that are sent a second at most, on average over blocks. 0, the default: as many as
+    /// the receiver takes.
     #[serde(skip_serializing_if = "is_default")]
     pub max_samples_per_second: i64,
 }

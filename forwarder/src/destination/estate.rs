@@ -4,7 +4,7 @@
 //! queued on their way. Who takes them up sends them before anything that came since.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
@@ -32,38 +32,27 @@ enum State {
 impl Estate {
     /// Somebody takes up what is left.
     pub(super) fn await_it(&self) {
-        self.exchange(|_| State::Awaited);
+        *self.state() = State::Awaited;
     }
 
-    /// Whether somebody does.
-    pub(super) fn is_awaited(&self) -> bool {
-        matches!(*self.0.lock().unwrap_or_else(PoisonError::into_inner), State::Awaited)
-    }
-
-    /// Leaves this. What nobody takes up comes back.
-    pub(super) fn leave(&self, blocks: Vec<Inherited>) -> Vec<Inherited> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match *state {
-            State::Awaited => {
-                *state = State::Left(blocks);
-                Vec::new()
-            }
-            _ => blocks,
+    /// Leaves this to whoever awaits it; nothing is asked for if nobody does.
+    pub(super) fn leave(&self, blocks: impl FnOnce() -> Vec<Inherited>) {
+        let mut state = self.state();
+        if matches!(*state, State::Awaited) {
+            *state = State::Left(blocks());
         }
     }
 
     /// What is left. Nothing more will be taken up.
     pub(super) fn take(&self) -> Vec<Inherited> {
-        match self.exchange(|_| State::NoHeir) {
+        match std::mem::take(&mut *self.state()) {
             State::Left(blocks) => blocks,
             State::NoHeir | State::Awaited => Vec::new(),
         }
     }
 
-    fn exchange(&self, next: impl FnOnce(&State) -> State) -> State {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = next(&state);
-        std::mem::replace(&mut state, next)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

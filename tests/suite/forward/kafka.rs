@@ -113,6 +113,28 @@ async fn a_producer_that_can_not_go_on_is_replaced() {
     }
 }
 
+/// While nothing is let in several scrapes gather in one block, of which the library has room for a
+/// few messages.
+#[tokio::test]
+async fn a_full_queue_of_the_library_breaks_no_order() {
+    let (broker, refusal) = Kafka::refusing().await;
+    let target = FakeTarget::answering(|_, nth| {
+        let others: String = (0..30).map(|at| format!("other{{at=\"{at}\"}} 1\n")).collect();
+        Reply::from(format!("n {nth}\n{others}"))
+    })
+    .await;
+    let small = [("queue.buffering.max.messages", "10".to_owned())];
+    let app = start(&target, "kafka", &keys(&broker.address, &small)).await;
+    target.wait_for_requests(6).await;
+    refusal.release();
+    app.wait_for_metrics("what had gathered has arrived", |metrics| {
+        metrics.sum("rollcall_forward_delivered_samples_total", &[]) >= 180.0
+    })
+    .await;
+    app.stop_expecting(&["there", "librdkafka", "Kafka producer"]).await;
+    check(&numbers(&lines(&broker.messages().await)), 5);
+}
+
 #[tokio::test]
 async fn who_is_not_let_in_is_told_why() {
     let (target, broker) = (counting_target().await, Kafka::guarded().await);
